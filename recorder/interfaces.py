@@ -1,0 +1,70 @@
+"""The interfaces that ship with synctape, as values (interface.md, 1.2 and 1.3)."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from recorder.errors import InterfaceError
+from recorder.interface import Direction, Interface, Method, Parameter, Type
+
+__all__ = ["IMAPI_SYNC_PROGRESS_CALLBACK", "INTERFACES", "IUNKNOWN", "find_interface"]
+
+IUNKNOWN = Interface(
+    "IUnknown",
+    "{00000000-0000-0000-c000-000000000046}",
+    (
+        Method(
+            "QueryInterface",
+            (Parameter("riid", Type.IID), Parameter("ppvObject", Type.POINTER, direction=Direction.OUT)),
+        ),
+        Method("AddRef", returns=Type.U32),
+        Method("Release", returns=Type.U32),
+    ),
+)
+"""The root of every COM interface [S:nn-unknwn-iunknown.md]."""
+
+IMAPI_SYNC_PROGRESS_CALLBACK = Interface(
+    "IMAPISyncProgressCallback",
+    "{5024a386-2d44-486a-81a8-8f0ecb6071dd}",
+    (
+        Method(
+            "Progress",
+            (
+                Parameter("pwcszProgress", Type.TEXT, nullable=True),
+                Parameter("ulIndex", Type.U32),
+                Parameter("ulIndexMax", Type.U32),
+            ),
+        ),
+        Method("Error", (Parameter("hResult", Type.HRESULT), Parameter("pwcszErrorStr", Type.TEXT))),
+        Method(
+            "Done",
+            (Parameter("hThreadDoneEvent", Type.HANDLE, nullable=True), Parameter("hResult", Type.HRESULT)),
+        ),
+    ),
+    base=IUNKNOWN,
+)
+"""How a store provider reports a background sync [imapisyncprogresscallbackiunknown.md, mapi-constants.md]."""
+
+INTERFACES = {i.name: i for i in (IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN)}
+
+
+def find_interface(name: str) -> Interface:
+    """An interface that ships here by its name, or any other by `module:NAME`.
+
+    Raises InterfaceError if there is none.
+    """
+    if name in INTERFACES:
+        return INTERFACES[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, INTERFACES, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "name one of your own as module:NAME"
+        raise InterfaceError(f"unknown interface {name!r}; {hint}")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InterfaceError(f"interface {name!r}: {error}") from None
+    if not isinstance(found, Interface):
+        raise InterfaceError(f"interface {name!r} is a {type(found).__name__}, not an Interface")
+    return found
