@@ -30,7 +30,7 @@ S_OK = 0
 
 _TABLE = {
     0x00000000: ("S_OK", "success"),
-    0x00000001: ("S_FALSE", "success, "no""),
+    0x00000001: ("S_FALSE", "success, meaning no"),
     0x00040203: ("MAPI_W_NO_SERVICE", "no service, warning"),
     0x00040380: ("MAPI_W_ERRORS_RETURNED", "done, some errors"),
     0x00040481: ("MAPI_W_POSITION_CHANGED", "cursor moved"),

@@ -1,0 +1,1 @@
+"""Find sequences on which a callback implementation fails: strategies, mutators, campaigns, minimising."""
