@@ -137,12 +137,14 @@ class Interface:
         return {method.name: number for number, method in enumerate(self.slots)}
 
     @cached_property
+    def root(self) -> Interface:
+        """The interface that all inheritance starts from: IUnknown."""
+        return self.base.root if self.base else self
+
+    @cached_property
     def unknown(self) -> frozenset[str]:
         """Names of the methods that come from the root interface, IUnknown."""
-        root = self
-        while root.base:
-            root = root.base
-        return frozenset(m.name for m in root.methods) if root is not self else frozenset()
+        return frozenset(m.name for m in self.root.methods) if self.base else frozenset()
 
     @cached_property
     def calls(self) -> tuple[Method, ...]:
@@ -203,7 +205,9 @@ class Interface:
         except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             raise InterfaceError(f"interface description: {type(error).__name__}: {error}") from None
         if len(interface.slot) != len(interface.slots) or len(interface.slots) > MAX_SLOTS:
-            raise InterfaceError(f"interface description: {interface.name} repeats a method or has over {MAX_SLOTS}")
+            raise InterfaceError(
+                f"interface description: {interface.name} repeats a method or has over {MAX_SLOTS}"
+            )
         return interface
 
 

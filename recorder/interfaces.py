@@ -44,7 +44,7 @@ IMAPI_SYNC_PROGRESS_CALLBACK = Interface(
     ),
     base=IUNKNOWN,
 )
-"""How a store provider reports a background sync [imapisyncprogresscallbackiunknown.md, mapi-constants.md]."""
+"""How a store provider reports a background sync [imapisyncprogresscallbackiunknown.md]."""
 
 INTERFACES = {i.name: i for i in (IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN)}
 

@@ -1,0 +1,1 @@
+"""Providers of ours: small programs that really do something and report it through a callback."""
