@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from recorder.interface import Interface
@@ -192,12 +193,12 @@ class Trace:
     def interface(self) -> Interface:
         return self.header.interface
 
-    @property
+    @cached_property
     def calls(self) -> tuple[Call, ...]:
         """The calls in the order in which they were entered."""
         return tuple(event.call for event in self.events if isinstance(event, Enter))
 
-    @property
+    @cached_property
     def played(self) -> tuple[PlayedCall, ...]:
         """Each call with its outcome, in order of entry."""
         return tuple(pair(self.events))

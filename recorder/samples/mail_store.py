@@ -22,7 +22,7 @@ import mailbox
 import os
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,7 +79,7 @@ class MailStore:
 
         A folder that cannot be listed itself is given without what is in it: opening it will tell why.
         """
-        return [INBOX, *self._below(INBOX, _entries(self.root))]
+        return sorted([INBOX, *self._below(INBOX, self.root.iterdir())])
 
     @contextlib.contextmanager
     def open(self, folder: FolderPath) -> Iterator[MailFolder]:
@@ -105,7 +105,7 @@ class MailStore:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self.root))
             self.budget -= size
 
-    def _below(self, folder: FolderPath, entries: list[Path]) -> Iterator[FolderPath]:
+    def _below(self, folder: FolderPath, entries: Iterable[Path]) -> Iterator[FolderPath]:
         for entry in entries:
             if entry.name.endswith(_MBOX):
                 yield (*folder, true_name(entry.name.removesuffix(_MBOX)))
@@ -113,7 +113,7 @@ class MailStore:
                 child = (*folder, true_name(entry.name[1:]))
                 yield child
                 with contextlib.suppress(OSError):
-                    yield from self._below(child, _entries(entry))
+                    yield from self._below(child, entry.iterdir())
 
 
 class _Maildir(mailbox.Maildir):
@@ -211,11 +211,6 @@ def _escape(character: str) -> str:
 
 def _unescape(escapes: re.Match[str]) -> str:
     return bytes.fromhex(escapes[0].replace("%", "")).decode("utf-16-be", "surrogatepass")
-
-
-def _entries(directory: Path) -> list[Path]:
-    """A directory's entries, in one order on every platform."""
-    return sorted(directory.iterdir(), key=lambda entry: entry.name)
 
 
 def _check_mbox(path: Path) -> None:

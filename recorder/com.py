@@ -1,0 +1,590 @@
+"""The COM ABI through ctypes, both ways: a Python object as an interface pointer, an interface pointer as one.
+
+`expose` gives a Python object a real vtable, `wrap` calls through anyone's.  Both follow an `Interface`
+description alone.  How the types cross the border (widths: interface.md, 1.2):
+
+    type            an exposed method receives          a wrapped method takes
+    TEXT            str, None for NULL                  str, None, or a ctypes.c_void_p to placed text
+    HANDLE POINTER  int, None for NULL                  int, None
+    IID             "{...}", None for NULL              any spelling that uuid.UUID reads, None
+    integers        int, exact width and sign           int in range; an HRESULT also unsigned
+    the same,       int, None for NULL                  int, None
+      by address
+    outputs         returned: (result, output, ...)     returned: (result, output, ...)
+
+Text is UTF-16-LE, lone surrogates pass both ways, and the first NUL ends it: that is the ABI.
+
+An exposed object lives while its count is above 0, whoever holds the references.  All objects of an interface
+share one vtable that is never freed, and the object is found by its `this`: so no closure is freed while it
+runs, and a late call on a released pointer (rule P3) is answered with CO_E_OBJNOTCONNECTED, not with a crash.
+
+No exception enters native code (H6), KeyboardInterrupt and SystemExit included: the caller gets an HRESULT.
+
+A thread that native code made has no Python thread state; ctypes makes and destroys one at every call, for 17
+to 30 us (limits.md, 2).  The first call on a thread therefore pins the state, see `_Thread`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import sys
+import threading
+import uuid
+from array import array
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol, Self
+
+from recorder import hresult
+from recorder.errors import InterfaceError
+from recorder.interface import Interface, Method, Parameter, Type
+from recorder.interfaces import IUNKNOWN
+
+__all__ = ["MAX_TEXT_UNITS", "ExposedObject", "Observer", "Pointer", "expose", "text_at", "wrap"]
+
+MAX_TEXT_UNITS = 16 * 1024 * 1024
+"""Text without a NUL in so many UTF-16 code units is cut there (interface.md, 4, asks for a bound)."""
+
+OnException = Callable[[str, BaseException], object]
+
+_PAGE: Final = 4096  # bytes; every larger page size is a multiple of it
+_FIRST_BLOCK: Final = 256  # bytes: most progress texts end within it
+_MEMOISED_UNITS: Final = 256  # a longer text is encoded anew at each call
+_QUARANTINE: Final = 4096  # addresses of released objects that are not given out again yet
+
+_E_FAIL: Final = hresult.parse("E_FAIL")
+_E_OUTOFMEMORY: Final = hresult.parse("E_OUTOFMEMORY")
+_CO_E_OBJNOTCONNECTED: Final = hresult.parse("CO_E_OBJNOTCONNECTED")
+
+_log = logging.getLogger("synctape")
+
+if sys.platform == "win32":
+    _FUNCTION = ctypes.WINFUNCTYPE
+else:
+    _FUNCTION = ctypes.CFUNCTYPE
+
+_SCALARS: dict[Type, Any] = {
+    Type.BOOL: ctypes.c_int32,
+    Type.I32: ctypes.c_int32,
+    Type.U32: ctypes.c_uint32,
+    Type.I64: ctypes.c_int64,
+    Type.U64: ctypes.c_uint64,
+    Type.HRESULT: ctypes.c_int32,  # never ctypes.HRESULT, which raises on failure codes
+    Type.HANDLE: ctypes.c_void_p,
+    Type.POINTER: ctypes.c_void_p,
+}
+
+_ADDRESSES = (-sys.maxsize - 1, 2 * sys.maxsize + 1)  # negative: pseudo-handles, interface.md, 4
+_RANGES = {t: t.range if t.is_integer else _ADDRESSES for t in _SCALARS} | {Type.HRESULT: (-(2**31), 2**32 - 1)}
+
+
+class Observer(Protocol):
+    """Sees IUnknown's calls as they come through the vtable; the owner's own `release` is not among them."""
+
+    def unknown_call(self, method: str, args: tuple[object, ...]) -> Callable[[object], None] | None:
+        """`method` begins, on the caller's thread.  `args` is the IID's text (None for NULL) of QueryInterface.
+
+        What this returns is called with the HRESULT or count when the call ends.  Exceptions of both are
+        swallowed; the first one of each exposed object is logged.
+        """
+
+
+# --- what both ways share -----------------------------------------------------------------------------------
+
+
+def _check(interface: Interface) -> None:
+    """Raise InterfaceError for a description that this module cannot express."""
+    if [m.name for m in interface.slots[:3]] != [m.name for m in IUNKNOWN.slots]:
+        raise InterfaceError(f"interface {interface.name} does not derive from IUnknown")
+    for method in interface.slots:
+        if method.returns is not Type.VOID and method.returns not in _SCALARS:
+            raise InterfaceError(f"{interface.name}.{method.name} cannot return {method.returns.value}")
+        for p in method.parameters:
+            if p.type not in _SCALARS and (p.is_out or p.pointer or p.type is Type.VOID):
+                where = f"{interface.name}.{method.name}.{p.name}"
+                raise InterfaceError(f"{where}: {p.type.value} cannot be an output or go by address")
+
+
+def _prototype(method: Method) -> Callable[..., Any]:
+    """The ctypes function type; integers by value keep their width: the rest of a register is undefined."""
+    arguments = (
+        ctypes.c_void_p if p.is_out or p.pointer else _SCALARS.get(p.type, ctypes.c_void_p)
+        for p in method.parameters
+    )
+    return _FUNCTION(_SCALARS.get(method.returns), ctypes.c_void_p, *arguments)
+
+
+def text_at(address: int) -> str:
+    """The UTF-16 text at `address`, up to its NUL or `MAX_TEXT_UNITS`.  Raises ValueError for NULL.
+
+    No page is touched before all of the one before was found free of NUL, so text may end flush against
+    inaccessible memory.
+    """
+    if not address:
+        raise ValueError("NULL is no text")
+    blocks = []
+    block, left = _FIRST_BLOCK, 2 * MAX_TEXT_UNITS
+    while left:
+        size = min(block, _PAGE - address % _PAGE, left) & ~1 or 2  # 2: a unit at an odd address, on two pages
+        data = ctypes.string_at(address, size)
+        end = data.find(b"\0\0")
+        if end > 0 and end & 1:  # halves of two units
+            units = array("H", data)
+            end = 2 * units.index(0) if 0 in units else -1
+        if end >= 0:
+            blocks.append(data[:end])
+            break
+        blocks.append(data)
+        block, left, address = _PAGE, left - size, address + size
+    return b"".join(blocks).decode("utf-16-le", "surrogatepass")
+
+
+@functools.lru_cache(256)
+def _iid_text(data: bytes) -> str:
+    return f"{{{uuid.UUID(bytes_le=data)}}}"
+
+
+def _iid_at(address: int) -> str:
+    return _iid_text(ctypes.string_at(address, 16))
+
+
+def _reader(p: Parameter) -> Callable[[int], Any] | None:
+    """What reads an input behind its address; None where ctypes gives its value."""
+    if p.pointer:
+        scalar = _SCALARS[p.type]
+        return lambda address: scalar.from_address(address).value
+    return {Type.TEXT: text_at, Type.IID: _iid_at}.get(p.type)
+
+
+@functools.lru_cache(1024)
+def _short_text(text: str) -> bytes:
+    return _long_text(text)
+
+
+def _long_text(text: str) -> bytes:
+    return text.encode("utf-16-le", "surrogatepass") + b"\0\0"
+
+
+def _encoder(where: str, type_: Type, *, by_address: bool = False) -> Callable[[Any], Any]:
+    """What makes a Python value one that ctypes takes for this type; its exceptions begin with `where`."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, str):
+            return _short_text(value) if len(value) <= _MEMOISED_UNITS else _long_text(value)
+        if value is None or isinstance(value, ctypes.c_void_p):
+            return value
+        raise TypeError(f"{where}: expected str or None, got {value!r:.60}")
+
+    def iid(value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise TypeError(f"{where}: expected an IID's text or None, got {value!r:.60}")
+        try:
+            return uuid.UUID(value).bytes_le
+        except ValueError:
+            raise ValueError(f"{where}: {value!r:.60} is not an IID") from None
+
+    low, high = _RANGES.get(type_, (0, 0))
+
+    def integer(value: Any) -> Any:
+        if isinstance(value, int):
+            if low <= value <= high:
+                return value
+            raise OverflowError(f"{where}: {value} is outside {type_.value}, {low} to {high}")
+        raise TypeError(f"{where}: expected int, got {value!r:.60}")
+
+    def address(value: Any) -> Any:
+        return None if value is None else integer(value)
+
+    def reference(value: Any) -> Any:
+        return None if value is None else ctypes.byref(_SCALARS[type_](integer(value)))
+
+    if by_address:
+        return reference
+    others = {Type.TEXT: text, Type.IID: iid, Type.HANDLE: address, Type.POINTER: address}
+    return others.get(type_, integer)
+
+
+# --- threads that native code made --------------------------------------------------------------------------
+
+
+class _Thread(threading.local):
+    """A thread's mark: made by the first call on it, which also pins the thread's Python state.
+
+    One PyGILState_Ensure more, and the state is not destroyed when the call returns.  On a Python thread that
+    changes nothing.  The pin ends when the thread has given back as many references as it took, as a provider's
+    thread does before it ends (P2); the state of one that never calls Release stays until the process ends.
+    """
+
+    _ensure = ctypes.PYFUNCTYPE(ctypes.c_int)(("PyGILState_Ensure", ctypes.pythonapi))
+    _release = ctypes.PYFUNCTYPE(None, ctypes.c_int)(("PyGILState_Release", ctypes.pythonapi))
+
+    def __init__(self) -> None:
+        self._ensure()
+        self.pinned = True
+        self.references = 0
+
+    def took(self) -> None:
+        self.references += 1
+
+    def gave(self) -> None:
+        self.references -= 1
+        if self.pinned and self.references <= 0:
+            self.pinned = False
+            self._release(0)  # PyGILState_LOCKED: counts down, no more; the state ends with the outermost call
+
+
+_thread = _Thread()
+
+
+# --- a Python object as an interface pointer ----------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class _Live:
+    """What an entry of the vtable finds by its `this`, until the count is 0."""
+
+    block: ctypes.c_void_p  # all that native code sees of an object: the vtable's address
+    iids: frozenset[str]
+    methods: tuple[Callable[..., Any], ...]  # by slot, IUnknown's left out
+    observer: Observer | None
+    on_exception: OnException | None
+    observer_failed: bool = False
+    references: int = 1
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a finaliser or a signal may call in
+
+    @property
+    def pointer(self) -> int:
+        return ctypes.addressof(self.block)
+
+    def query_interface(self, riid: int | None, ppv: int | None) -> int:
+        """H1 to H4: a set of IIDs that never changes, one pointer for all of them.  *ppv is NULL already."""
+        if ppv is None:
+            return hresult.parse("E_POINTER")
+        if riid is None:
+            return hresult.parse("E_INVALIDARG")
+        if _iid_at(riid) not in self.iids:
+            return hresult.parse("E_NOINTERFACE")
+        if not self.add_ref():
+            return _CO_E_OBJNOTCONNECTED
+        ctypes.c_void_p.from_address(ppv).value = self.pointer
+        return hresult.S_OK
+
+    def add_ref(self) -> int:
+        with self.lock:
+            if self.references:  # a count of 0 is final (H5)
+                self.references += 1
+                _thread.took()
+            return self.references
+
+    def release(self) -> int:
+        _thread.gave()
+        return self.give_up()
+
+    def give_up(self) -> int:
+        with self.lock:
+            if not self.references:
+                return 0
+            self.references -= 1
+            left = self.references
+        if not left:
+            _quarantine.append(self.block)
+            del _live[self.pointer]
+        return left
+
+    def tell(self, function: Callable[..., Any], *args: object) -> Any:
+        """Call a part of the observer; of what it raises, the first is logged."""
+        try:
+            return function(*args)
+        except BaseException as error:
+            if not self.observer_failed:
+                self.observer_failed = True
+                _log.error("an observer of COM calls raised; this is said once", exc_info=error)
+            return None
+
+    def report(self, where: str, method: Method, error: BaseException) -> int:
+        """Tell of a method's exception, and give the HRESULT for its caller."""
+        try:
+            if self.on_exception is not None:
+                self.on_exception(method.name, error)
+            else:
+                _log.error("%s raised", where, exc_info=error)
+        except BaseException as second:
+            _log.error("%s: on_exception raised", where, exc_info=second)
+        value: Any = getattr(error, "hresult", None)
+        if hresult.is_hresult(value):
+            return int(value)
+        return _E_OUTOFMEMORY if isinstance(error, MemoryError) else _E_FAIL
+
+
+_live: dict[int | None, _Live] = {}
+_quarantine: deque[ctypes.c_void_p] = deque(maxlen=_QUARANTINE)
+
+
+class _Vtable(NamedTuple):
+    slots: ctypes.Array[ctypes.c_void_p]
+    iids: frozenset[str]
+    closures: tuple[object, ...]
+
+
+@functools.cache
+def _vtable(interface: Interface) -> _Vtable:
+    _check(interface)
+    entries = [
+        _unknown_entry("QueryInterface", _Live.query_interface, _CO_E_OBJNOTCONNECTED),
+        _unknown_entry("AddRef", _Live.add_ref, 0),
+        _unknown_entry("Release", _Live.release, 0),
+        *(_entry(interface, slot) for slot in range(3, len(interface.slots))),
+    ]
+    closures = tuple(_prototype(m)(entry) for m, entry in zip(interface.slots, entries, strict=True))
+    slots = (ctypes.c_void_p * len(closures))(*(ctypes.cast(c, ctypes.c_void_p).value for c in closures))
+    vtable = _Vtable(slots, frozenset(_iids(interface)) | {IUNKNOWN.iid}, closures)
+    # Immortal: a provider's thread may still call while the interpreter ends and clears its modules.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(vtable))
+    return vtable
+
+
+def _iids(interface: Interface) -> list[str]:
+    return [interface.iid, *(_iids(interface.base) if interface.base else ())]
+
+
+def _unknown_entry(name: str, call: Callable[..., int], gone: int) -> Callable[..., int]:
+    """One of IUnknown's three slots; `args` is empty, or riid and ppv."""
+
+    def entry(this: int | None, *args: int | None) -> int:
+        try:
+            _thread.pinned  # noqa: B018  pins a new thread
+            for ppv in args[1:]:
+                if ppv is not None:
+                    ctypes.c_void_p.from_address(ppv).value = None
+            live = _live.get(this)
+            if live is None:
+                return gone
+            if live.observer is None:
+                return call(live, *args)
+            shown = tuple(None if riid is None else _iid_at(riid) for riid in args[:1])
+            finish = live.tell(live.observer.unknown_call, name, shown)
+            result = call(live, *args)
+            if finish is not None:
+                live.tell(finish, result)
+            return result
+        except BaseException:  # an IID that cannot be read (Windows), or no memory
+            return _E_FAIL if gone else 0
+
+    return entry
+
+
+def _entry(interface: Interface, slot: int) -> Callable[..., int]:
+    """What any other slot calls: arguments into Python, the call, the result back."""
+    method = interface.slots[slot]
+    where = f"{interface.name}.{method.name}"
+    number = slot - 3
+    readers = [(i, read) for i, p in enumerate(method.parameters) if not p.is_out and (read := _reader(p))]
+    outputs = [(i, _SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
+    encoders = [_encoder(f"{where}.{p.name}", p.type) for p in method.outputs]
+    encode = _encoder(f"result of {where}", method.returns)
+    low, high = _RANGES.get(method.returns, (0, 0))
+    is_void = method.returns is Type.VOID
+    gone, failed = (_CO_E_OBJNOTCONNECTED, _E_FAIL) if method.returns is Type.HRESULT else (0, 0)
+
+    def entry(this: int | None, *args: Any) -> int:
+        live = None
+        try:
+            _thread.pinned  # noqa: B018  pins a new thread
+            cells = [c.from_address(args[i]) if args[i] else c() for i, c in outputs] if outputs else []
+            for cell in cells:
+                cell.value = 0
+            live = _live.get(this)
+            if live is None:
+                _log.warning("%s called on 0x%x, which is no live object", where, this or 0)
+                return gone
+            if readers or outputs:
+                values = list(args)
+                for i, read in readers:
+                    if values[i] is not None:
+                        values[i] = read(values[i])
+                for i, _ in reversed(outputs):
+                    del values[i]
+                result = live.methods[number](*values)
+                if outputs and isinstance(result, tuple):
+                    result = fill(cells, *result)
+            else:
+                result = live.methods[number](*args)
+            if result is None or is_void:
+                return 0
+            if isinstance(result, int) and low <= result <= high:
+                return result
+            return int(encode(result))  # raises
+        except BaseException as error:
+            try:
+                value = live.report(where, method, error) if live is not None else failed
+            except BaseException:  # no stack or memory left to report with
+                value = failed
+            return value if failed else 0
+
+    def fill(cells: list[Any], result: Any = None, *values: Any) -> Any:
+        """Write the outputs, all or none."""
+        if len(values) != len(cells):
+            raise TypeError(f"{where} gave {len(values)} outputs, expected {len(cells)}")
+        encoded = [0 if v is None else encode(v) for encode, v in zip(encoders, values, strict=True)]
+        for cell, value in zip(cells, encoded, strict=True):
+            cell.value = value
+        return result
+
+    return entry
+
+
+class ExposedObject:
+    """Holds one reference of an exposed object, until `release` or the end of a `with`.
+
+    Dropping it without `release` leaks that reference, as it would in C.
+    """
+
+    def __init__(self, live: _Live):
+        self.pointer = live.pointer
+        self._block = live.block  # while it is held, no other object gets this address
+        self._owns = True
+
+    @property
+    def references(self) -> int:
+        """The count at this moment; 0 once the object is gone."""
+        live = _live.get(self.pointer)
+        return live.references if live else 0
+
+    @property
+    def alive(self) -> bool:
+        return self.references > 0
+
+    def release(self) -> int:
+        """Give up the owner's reference; again does nothing.  Returns the count."""
+        live = _live.get(self.pointer)
+        if live is None or not self._owns:
+            return self.references
+        self._owns = False
+        return live.give_up()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+def expose(
+    target: object,
+    interface: Interface,
+    *,
+    observer: Observer | None = None,
+    on_exception: OnException | None = None,
+) -> ExposedObject:
+    """An interface pointer to `target`, with one reference, which the result holds.
+
+    `target`'s methods are looked up here, once, by name; IUnknown's three are ours.  A method gets the inputs
+    positionally and returns a result, or (result, output, ...); None is S_OK, and 0 for every output.
+
+    When a method raises, or returns what does not fit its types, the caller gets the exception's `hresult` if
+    it has a 32-bit int there, E_OUTOFMEMORY for a MemoryError, else E_FAIL; 0 where the method returns no
+    HRESULT, and 0 in all outputs.  `on_exception(method name, exception)` is called once; by default the
+    exception is logged to "synctape".
+
+    Raises InterfaceError if `target` lacks a method or the interface cannot be expressed.
+    """
+    vtable = _vtable(interface)
+    try:
+        methods = tuple(getattr(target, m.name) for m in interface.slots[3:])
+    except AttributeError as error:
+        raise InterfaceError(f"{type(target).__name__} does not implement {interface.name}: {error}") from None
+    block = ctypes.c_void_p(ctypes.addressof(vtable.slots))
+    live = _Live(block, vtable.iids, methods, observer, on_exception)
+    _live[live.pointer] = live
+    return ExposedObject(live)
+
+
+# --- an interface pointer as a Python object ----------------------------------------------------------------
+
+
+class Pointer:
+    """An interface pointer with a method for each slot, named as the description names it.
+
+    A method takes the inputs positionally and gives the result (HRESULTs signed, never raised), or a tuple
+    (result, output, ...): `QueryInterface(iid)` gives (HRESULT, pointer or None).  It raises TypeError for a
+    wrong number or type of arguments, OverflowError for an int that the parameter does not hold, ValueError for
+    the text of no IID, and on Windows OSError ("exception: access violation ...") for a fault in the callee.
+
+    Equal short texts go over in one shared buffer: a callee that writes into its const text spoils them for
+    later calls.  Pass a c_void_p to text of your own where the callee is not trusted with that.
+    """
+
+    def __init__(self, pointer: int, interface: Interface, *, add_ref: bool):
+        self.pointer = pointer
+        self.interface = interface
+        self._owns = add_ref
+        if add_ref:
+            self.AddRef()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            method = self.interface.method(name)
+        except InterfaceError as error:
+            raise AttributeError(str(error)) from None
+        vtable = ctypes.c_void_p.from_address(self.pointer).value or 0
+        entry = vtable + self.interface.slot[name] * ctypes.sizeof(ctypes.c_void_p)
+        function = _prototype(method)(ctypes.c_void_p.from_address(entry).value)
+        caller = _caller(self.interface, method, functools.partial(function, self.pointer))
+        setattr(self, name, caller)
+        return caller
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.interface.slot]
+
+    def close(self) -> None:
+        """Release the reference that `add_ref` took, once."""
+        if self._owns:
+            self._owns = False
+            self.Release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _caller(interface: Interface, method: Method, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The Python method of a slot; `function` has its `this` already."""
+    where = f"{interface.name}.{method.name}"
+    encoders = [_encoder(f"{where}.{p.name}", p.type, by_address=p.pointer) for p in method.inputs]
+    outputs = [(i, _SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
+
+    def call(*args: Any) -> Any:
+        if len(args) != len(encoders):
+            names = ", ".join(p.name for p in method.inputs)
+            raise TypeError(f"{where}({names}) takes {len(encoders)} arguments, got {len(args)}")
+        values = [encode(value) for encode, value in zip(encoders, args, strict=True)]
+        if not outputs:
+            return function(*values)
+        cells = [scalar() for _, scalar in outputs]
+        for (i, _), cell in zip(outputs, cells, strict=True):
+            values.insert(i, ctypes.byref(cell))
+        return (function(*values), *(cell.value for cell in cells))
+
+    call.__name__ = call.__qualname__ = method.name
+    return call
+
+
+def wrap(pointer: int, interface: Interface, *, add_ref: bool = False) -> Pointer:
+    """A Python object with the methods of the interface behind `pointer`; with `add_ref` it owns a reference.
+
+    Whether that is a pointer, and to this interface, cannot be checked.  Raises ValueError for NULL and
+    InterfaceError if the interface cannot be expressed.
+    """
+    if not pointer:
+        raise ValueError(f"{interface.name}: NULL is no interface pointer")
+    _check(interface)
+    return Pointer(pointer, interface, add_ref=add_ref)

@@ -1,0 +1,44 @@
+"""Recorded against replayed: where the answers differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recorder import hresult
+from recorder.calls import Argument, Outcome, OutcomeKind, Trace
+from recorder.interface import Method, Type
+
+__all__ = ["differences"]
+
+
+def differences(recorded: Trace, replayed: Trace) -> Iterator[tuple[int, str]]:
+    """(call number, message) for each call whose answer is not the recorded one.
+
+    A returned None and S_OK are the same answer; calls without a recorded or replayed outcome say nothing.
+    """
+    for (number, call, before), (_, _, after) in zip(recorded.played, replayed.played, strict=False):
+        if before is None or after is None or OutcomeKind.NOT_RUN in (before.kind, after.kind):
+            continue
+        method = replayed.interface.method(call.method)
+        if _answer(before) != _answer(after):
+            yield (
+                number,
+                f"{call.method} {_describe(after, method)}, recorded {_describe(before, method)}",
+            )
+
+
+def _answer(outcome: Outcome) -> tuple[OutcomeKind, Argument, tuple[Argument, ...]]:
+    value = outcome.value
+    if outcome.kind is OutcomeKind.RETURNED and value is None:
+        value = 0
+    elif hresult.is_hresult(value) and isinstance(value, int):
+        value = hresult.signed(value)
+    return outcome.kind, value, outcome.outputs
+
+
+def _describe(outcome: Outcome, method: Method) -> str:
+    if outcome.kind is not OutcomeKind.RETURNED:
+        return f"{outcome.kind.value} {outcome.detail}"
+    if method.returns is Type.HRESULT and hresult.is_hresult(outcome.value or 0):
+        return f"returned {hresult.describe(int(outcome.value or 0))}"  # type: ignore[arg-type]
+    return f"returned {outcome.value!r}"

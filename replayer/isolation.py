@@ -1,0 +1,162 @@
+"""Players that outlive their target: play here, or in a sandboxed child, behind one method.
+
+`open_player(spec, ...)` gives either.  What kills or hangs the child becomes the outcome of the call that was
+in flight.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
+from typing import Any, Protocol
+
+from recorder.calls import Call, Outcome, OutcomeKind, Trace
+from recorder.interface import Interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from recorder.trace import dump_trace
+from replayer.player import PlayOptions, Run, play
+from replayer.sandbox import Death, Sandbox
+from replayer.target import Target, load_target
+from replayer.worker import unpack_run
+
+__all__ = ["Here", "Isolated", "Limits", "Player", "open_player"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sandboxed sequence may take: seconds without progress, MiB of memory (None: no limit)."""
+
+    timeout: float = 5.0
+    memory: int | None = None
+
+
+class Player(Protocol):
+    """Plays sequences on fresh instances of one target."""
+
+    spec: str
+    interface: Interface
+
+    def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Player: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _Closing:
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Here(_Closing):
+    """Plays in this process: a crash or hang of the target is one of ours."""
+
+    def __init__(self, target: Target, options: PlayOptions | None = None):
+        self.spec = target.spec
+        self.interface = target.interface
+        self._target = target
+        self._options = options or PlayOptions()
+
+    def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
+        return play(trace, self._target, self._options)
+
+
+class Isolated(_Closing):
+    """Plays in a child process that is replaced when it dies."""
+
+    def __init__(
+        self,
+        spec: str,
+        interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK,
+        options: PlayOptions | None = None,
+        limits: Limits | None = None,
+    ):
+        self.spec = spec
+        self.interface = interface
+        limits = limits or Limits()
+        config = {
+            "spec": spec,
+            "interface": interface.describe(),
+            "options": asdict(options or PlayOptions()),
+        }
+        self._sandbox = Sandbox("replayer.worker:job", config, timeout=limits.timeout, memory=limits.memory)
+
+    def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
+        """Raises TargetError if the target cannot be loaded, ExecutorError if the child cannot be started."""
+        if not isinstance(trace, Trace):
+            trace = Trace.from_calls(trace)
+        reply = self._sandbox.request(dump_trace(replace(trace, damage=None)), timeout=timeout)
+        if isinstance(reply, Death):
+            return _died(trace, reply)
+        run = unpack_run(reply)
+        return replace(run, trace=replace(run.trace, header=trace.header, threads=trace.threads))
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+
+def _died(trace: Trace, death: Death) -> Run:
+    """A run that ended in the middle of a call: the calls before it had returned, those after it never ran."""
+    calls = trace.calls
+    inside = min(death.position[1], max(len(calls) - 1, 0))
+    outcomes = [Outcome(OutcomeKind.RETURNED, None)] * inside
+    outcomes.append(Outcome(death.kind, None, 0, death.detail, place_in(death.stack)))
+    outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
+    return Run(Trace.from_calls(calls, trace.header, outcomes[: len(calls)]), stack=death.stack)
+
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
+_PLAYER_FILES = re.compile(r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|worker|com)\.py$")
+
+
+def place_in(stack: str) -> str:
+    """The innermost frame of the target's own code in a stack that faulthandler wrote.
+
+    Of the threads in it, the one counts that stands in the player's call; a stack of frames between the
+    innermost and the player belongs to the target and what it uses.
+    """
+    for thread in re.split(r"\n(?=(?:Current thread|Thread) )", stack):
+        frames = _FRAME.findall(thread)
+        own = []
+        for file, line, name in frames:
+            if _PLAYER_FILES.search(file):
+                if own:
+                    return _own_frame(own)
+                break
+            own.append((file, line, name))
+    return ""
+
+
+def _own_frame(frames: list[tuple[str, str, str]]) -> str:
+    """Innermost first; frames of the interpreter's library are the target's tools, not the target."""
+    library = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+    file, line, name = next((f for f in frames if not f[0].startswith(library)), frames[-1])
+    return f"{os.path.basename(file)}:{line} in {name}"
+
+
+def open_player(
+    spec: str,
+    interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK,
+    *,
+    isolate: bool = True,
+    options: PlayOptions | None = None,
+    limits: Limits | None = None,
+) -> Player:
+    """A player for a target spec, in a child process or here."""
+    if isolate:
+        return Isolated(spec, interface, options, limits)
+    return Here(load_target(spec, interface), options)

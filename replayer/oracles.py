@@ -1,0 +1,325 @@
+"""Oracles: each looks at one run and names what is wrong.
+
+A finding's code is the rule that is broken (H14), or an X code where no one rule is.  Its level is that of the
+calls up to the failing one: on a conforming sequence the host is to blame, on a lenient one the host too, as a
+weaker claim, on a hostile one it is a hardening note and the provider's rules are named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from recorder import hresult
+from recorder.calls import Call, Opaque, Outcome, OutcomeKind, Trace
+from recorder.contract import Contract, Level, Monitor, contract_of
+from recorder.errors import SynctapeError
+from recorder.interface import Type
+from recorder.rules import RULES
+from replayer.player import Run
+
+__all__ = ["CODES", "ORACLES", "Finding", "Judge", "Oracle", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One failure: `number` is the failing call, `broken` the provider's rules broken up to it."""
+
+    code: str
+    oracle: str
+    number: int
+    method: str
+    message: str
+    place: str = ""
+    level: Level = Level.CONFORMING
+    broken: tuple[str, ...] = ()
+
+    @property
+    def bucket(self) -> tuple[str, str, str]:
+        """Findings with one code, method and place in the target are one bug."""
+        return (self.code, self.method, self.place or _shape(self.message))
+
+    @property
+    def blame(self) -> str:
+        if self.level is Level.HOSTILE:
+            return f"provider ({', '.join(self.broken)}); a hardening note for the host"
+        if self.level is Level.LENIENT:
+            return f"host (on calls that break {', '.join(self.broken)}, as real providers do)"
+        return "host"
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that stay the same from run to run."""
+        return hashlib.sha256("\0".join(self.bucket).encode("utf-8", "backslashreplace")).hexdigest()[:12]
+
+
+def _shape(message: str) -> str:
+    """A message without its numbers and quoted parts: what it says of the kind of failure."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "_", message)[:80]
+
+
+_Hit = tuple[str, int, str, str]  # code, call number, message, place
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """A named check; `find` yields (code, call number, message, place) for each thing that is wrong."""
+
+    name: str
+    code: str
+    meaning: str
+    find: Callable[[Judge, Run], Iterator[_Hit]]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Which oracles look, and what they need to know.
+
+    `slow`: seconds from which a call is too slow.  `recorded`: the trace whose answers must be met (the
+    mismatch oracle is silent without it).  `disabled`: names of oracles that are off.
+    """
+
+    contract: Contract
+    slow: float = 1.0
+    recorded: Trace | None = None
+    disabled: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, trace: Trace, **options: object) -> Judge:
+        return cls(contract_of(trace.interface), **options)  # type: ignore[arg-type]
+
+    def findings(self, run: Run) -> list[Finding]:
+        """What is wrong with a run, in the order of its calls, each bug once."""
+        hits = [
+            (oracle.name, hit)
+            for oracle in ORACLES.values()
+            if oracle.name not in self.disabled
+            for hit in oracle.find(self, run)
+        ]
+        hits.sort(key=lambda item: item[1][1])
+        calls = run.trace.calls
+        findings: dict[tuple[str, str, str], Finding] = {}
+        for name, (code, number, message, place) in hits:
+            level, broken = self.level(calls, number)
+            method = calls[number].method if number < len(calls) else ""
+            finding = Finding(code, name, number, method, message, place, level, broken)
+            findings.setdefault(finding.bucket, finding)
+        return list(findings.values())
+
+    def level(self, calls: Sequence[Call], upto: int) -> tuple[Level, tuple[str, ...]]:
+        """Level of the calls up to one, and the rules that they break."""
+        monitor = _follow(self.contract, calls[: upto + 1])
+        level = max((v.level for v in monitor.violations), default=Level.CONFORMING)
+        return level, tuple(dict.fromkeys(v.rule.id for v in monitor.violations if v.level == level))
+
+    def state_before(self, calls: Sequence[Call], number: int) -> str:
+        """The contract's state in which a call was made."""
+        return _follow(self.contract, calls[:number]).state
+
+
+def _follow(contract: Contract, calls: Iterable[Call]) -> Monitor:
+    monitor = Monitor(contract)
+    for number, call in enumerate(calls):
+        monitor.enter(number, call)
+        monitor.leave(number, Outcome())
+    return monitor
+
+
+def _crash(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, _, outcome in run.trace.played:
+        if outcome is None or outcome.kind is not OutcomeKind.CRASHED:
+            continue
+        if not _ended_itself(outcome) and "memory limit" not in outcome.detail:
+            yield "X1", number, outcome.detail, outcome.place
+
+
+def _exit(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, _, outcome in run.trace.played:
+        if outcome and _ended_itself(outcome):
+            yield "X7", number, outcome.detail, outcome.place
+
+
+def _ended_itself(outcome: Outcome) -> bool:
+    if outcome.kind is OutcomeKind.CRASHED:
+        return outcome.detail.startswith("exit code")
+    return outcome.kind is OutcomeKind.RAISED and outcome.detail.startswith("SystemExit")
+
+
+def _hang(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, _, outcome in run.trace.played:
+        if outcome and outcome.kind is OutcomeKind.HUNG:
+            yield "X2", number, outcome.detail, outcome.place
+
+
+def _exception(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, _, outcome in run.trace.played:
+        if outcome and outcome.kind is OutcomeKind.RAISED and not outcome.detail.startswith(_OTHERS):
+            yield "X3", number, outcome.detail, outcome.place
+
+
+_OTHERS = ("SystemExit", "MemoryError")
+
+
+def _memory(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, _, outcome in run.trace.played:
+        if outcome is None:
+            continue
+        raised = outcome.kind is OutcomeKind.RAISED and outcome.detail.startswith("MemoryError")
+        if raised or (outcome.kind is OutcomeKind.CRASHED and "memory limit" in outcome.detail):
+            yield "X6", number, outcome.detail, outcome.place
+
+
+def _observed(kind: str, code: str) -> Callable[[Judge, Run], Iterator[_Hit]]:
+    def find(judge: Judge, run: Run) -> Iterator[_Hit]:
+        for seen in run.observations:
+            if seen.kind == kind:
+                yield code, seen.number, seen.message, seen.place
+
+    return find
+
+
+def _slow(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, call, outcome in run.trace.played:
+        if outcome and outcome.kind is OutcomeKind.RETURNED and outcome.elapsed_ns > judge.slow * 1e9:
+            yield "H18", number, f"{call.method} took longer than {judge.slow:g} s", ""
+
+
+def _invalid_result(judge: Judge, run: Run) -> Iterator[_Hit]:
+    for number, call, outcome in run.trace.played:
+        if outcome is None or outcome.kind is not OutcomeKind.RETURNED:
+            continue
+        returns = run.trace.interface.method(call.method).returns
+        value = outcome.value
+        if returns is Type.VOID or value is None:
+            continue
+        if returns is Type.HRESULT:
+            valid = hresult.is_hresult(value)
+        else:
+            valid = isinstance(value, int) and (not returns.is_integer or _in_range(value, returns))
+        if not valid:
+            kind, shown = value if isinstance(value, Opaque) else (type(value).__name__, repr(value))
+            yield "H6", number, f"{call.method} returned {kind} {shown:.80}, not a 32-bit {returns.value}", ""
+
+
+def _in_range(value: int, kind: Type) -> bool:
+    low, high = kind.range
+    return low <= value <= high
+
+
+def _failure(judge: Judge, run: Run) -> Iterator[_Hit]:
+    """A failure answered to a sequence that keeps to the contract, or to a lenient one."""
+    calls = run.trace.calls
+    for number, call, outcome in run.trace.played:
+        if outcome is None or outcome.kind is not OutcomeKind.RETURNED or not hresult.is_hresult(outcome.value):
+            continue
+        if run.trace.interface.method(call.method).returns is not Type.HRESULT:
+            continue
+        value = outcome.value
+        if isinstance(value, int) and hresult.failed(value) and judge.level(calls, number)[0] < Level.HOSTILE:
+            code = judge.contract.host_rule(call, judge.state_before(calls, number))
+            yield code, number, f"{call.method} answered {hresult.describe(value)}", ""
+
+
+def _mismatch(judge: Judge, run: Run) -> Iterator[_Hit]:
+    if judge.recorded is None:
+        return
+    from replayer.compare import differences
+
+    for number, message in differences(judge.recorded, run.trace):
+        yield "X8", number, message, ""
+
+
+ORACLES = {
+    oracle.name: oracle
+    for oracle in (
+        Oracle("crash", "X1", "the target crashed its process", _crash),
+        Oracle("hang", "X2", "a call did not come back in time", _hang),
+        Oracle("exception", "X3", "an exception crossed the border", _exception),
+        Oracle(
+            "thread-exception",
+            "X4",
+            "an exception that nobody caught, in a thread that the target started or in a finaliser",
+            _observed("thread-exception", "X4"),
+        ),
+        Oracle("invariant", "X5", "the target's own invariant() does not hold", _observed("invariant", "X5")),
+        Oracle("memory", "X6", "the target used up its memory", _memory),
+        Oracle("exit", "X7", "the target ended the process", _exit),
+        Oracle("slow", "H18", "a call took longer than --slow seconds", _slow),
+        Oracle("invalid-result", "H6", "an answer that is no 32-bit HRESULT", _invalid_result),
+        Oracle("failure", "H6", "a failure answered to a sequence that keeps to the contract", _failure),
+        Oracle("handle", "H14", "the handle given to Done was leaked or closed twice", _observed("handle", "H14")),
+        Oracle("mismatch", "X8", "an answer differs from the recorded one (--match-results)", _mismatch),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    text: str
+    why: str
+    mend: str
+
+
+CODES = {
+    "X1": _Code(
+        "The process died in a call: a signal on Linux, an NTSTATUS on Windows.",
+        "The host's process goes with it; in the field that is Outlook.",
+        "The finding names the call, the signal and the Python stack; run its reproduce line under a debugger.",
+    ),
+    "X2": _Code(
+        "A call did not return within --timeout seconds.",
+        "The provider's worker thread stands still, and with it the sync.",
+        "The stack in the finding shows where it waited or turned; bound the loop or post the work elsewhere.",
+    ),
+    "X3": _Code(
+        "An exception left a callback method.",
+        "COM has no exceptions: across a vtable it is undefined behaviour, and here the provider gets it.",
+        "Catch it in the method and answer an HRESULT; mend what raised it.",
+    ),
+    "X4": _Code(
+        "A thread that the target started, or a __del__, ended in an exception that nobody caught.",
+        "It is only printed: the work that it was to do is silently missing.",
+        "Catch it in the thread's own function.",
+    ),
+    "X5": _Code(
+        "After a call the target's invariant() raised or gave False.",
+        "The target contradicts what it says of its own state.",
+        "Follow the minimal sequence call by call and see which one breaks it.",
+    ),
+    "X6": _Code(
+        "The target ran into --memory MiB, or raised MemoryError.",
+        "Long texts or long sessions bring the host down (compare H19).",
+        "Bound what is kept of each call.",
+    ),
+    "X7": _Code(
+        "The target ended the process: exit(), os._exit() or SystemExit.",
+        "A callback is a guest in its host's process.",
+        "Report the failure instead.",
+    ),
+    "X8": _Code(
+        "The answer to a call is not the one that was recorded.",
+        "The implementation changed, or depends on more than its calls (H23).",
+        "If the change is meant, record the trace anew.",
+    ),
+}
+
+
+def explain(code: str) -> list[tuple[str, str]]:
+    """What a code means, as (heading, text) pairs.  Raises SynctapeError for an unknown code."""
+    code = code.upper()
+    if code in CODES:
+        entry = CODES[code]
+        return [("Means", entry.text), ("Why it matters", entry.why), ("To mend it", entry.mend)]
+    if code in RULES:
+        rule = RULES[code]
+        severity = {"E": "breach", "W": "suspicious", "I": "note"}[rule.severity]
+        return [
+            ("Rule", rule.text),
+            ("Why it matters", rule.why),
+            ("To mend it", rule.mend),
+            ("Binds", f"the {rule.side}; severity {rule.severity} ({severity})"),
+            ("Source", rule.source),
+        ]
+    raise SynctapeError(f"no code {code!r}; codes are {', '.join([*CODES, *RULES])}")

@@ -1,0 +1,288 @@
+"""The player: makes a trace's calls on a target and gives back a trace with what came of them.
+
+Calls are made in the order in which they were entered.  Each recorded thread gets a thread of its own, and the
+calls are handed over one by one; by default none of them is the main thread, since providers call from
+background threads (interface.md, 1.1).
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from recorder.calls import Call, Handle, Opaque, Outcome, OutcomeKind, Trace
+from recorder.contract import fits
+from recorder.interface import Method
+from recorder.writer import storable
+from replayer.target import Instance, Target, one_line
+
+__all__ = ["Journal", "Observation", "PlayOptions", "Run", "play"]
+
+
+class Journal(Protocol):
+    """Notes which call is about to be made, where it outlives the process (replayer.sandbox)."""
+
+    def note(self, a: int, b: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlayOptions:
+    """`pace`: None plays without waiting, else recorded time is divided by it (1.0: as recorded).
+
+    `join_seconds`: how long to wait at the end for threads that the target started.
+    """
+
+    pace: float | None = None
+    main_thread: bool = False
+    join_seconds: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something seen beside the outcomes: `kind` is the name of the oracle that takes it (replayer.oracles).
+
+    `number` is the call after which it was seen; for what shows only at the end, the last call.
+    """
+
+    kind: str
+    number: int
+    message: str
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A played trace and what was observed."""
+
+    trace: Trace
+    observations: tuple[Observation, ...] = ()
+    stack: str = ""
+
+
+def play(
+    trace: Trace | Iterable[Call],
+    target: Target,
+    options: PlayOptions | None = None,
+    journal: Journal | None = None,
+) -> Run:
+    """Play on a fresh instance.  Raises TargetError if there is none; what the target does is an Outcome."""
+    options = options or PlayOptions()
+    if not isinstance(trace, Trace):
+        trace = Trace.from_calls(trace)
+    calls = trace.calls
+    session = _Session(target, options, journal)
+    with _watching(session):
+        outcomes = session.play(calls)
+    played = Trace.from_calls(calls, trace.header, outcomes)
+    return Run(replace(played, threads=trace.threads), tuple(session.observations))
+
+
+class _Session:
+    """One sequence on one instance."""
+
+    def __init__(self, target: Target, options: PlayOptions, journal: Journal | None):
+        self.target = target
+        self.options = options
+        self.journal = journal
+        self.observations: list[Observation] = []
+        self.number = 0
+        self._methods = {m.name: m for m in target.interface.slots}
+        self._unknown = target.interface.unknown
+        self._before: set[threading.Thread] = set()
+
+    def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
+        self._before = set(threading.enumerate())
+        instance = self.target.instance()
+        outcomes: list[Outcome] = []
+        with _Lanes({c.thread for c in calls}, self.options.main_thread) as lanes:
+            if len(lanes) <= 1:
+                lanes.run(calls[0].thread if calls else 0, lambda: self._make_all(instance, calls, outcomes))
+            else:
+                for call in calls:
+                    lanes.run(call.thread, functools.partial(self._make_all, instance, (call,), outcomes))
+            if self.options.join_seconds:
+                self._join(lanes)
+        self._end(instance, calls)
+        return outcomes
+
+    def _make_all(self, instance: Instance, calls: Iterable[Call], outcomes: list[Outcome]) -> None:
+        for call in calls:
+            self.number = number = len(outcomes)
+            if self.journal:
+                self.journal.note(0, number)
+            if self.options.pace:
+                self._wait(call)
+            outcomes.append(self._make(instance, call))
+            instance.handles.after_call()
+            if instance.invariant is not None:
+                self._check(instance.invariant, number)
+
+    def _wait(self, call: Call) -> None:
+        if self.number == 0:
+            self._started = time.monotonic_ns() - call.time_ns / (self.options.pace or 1)
+        ahead = self._started + call.time_ns / (self.options.pace or 1) - time.monotonic_ns()
+        if ahead > 0:
+            time.sleep(ahead / 1e9)
+
+    def _make(self, instance: Instance, call: Call) -> Outcome:
+        method = self._methods.get(call.method)
+        function = instance.methods.get(call.method)
+        if method is None or function is None:
+            why = f"{call.method} is IUnknown's: a Python object has none"
+            return Outcome(OutcomeKind.NOT_RUN, None, detail=why)
+        if any(isinstance(value, Opaque) for value in call.args):
+            return Outcome(OutcomeKind.NOT_RUN, None, detail="an argument was recorded only as it looked")
+        if self.target.native:
+            if call.method in self._unknown:
+                return Outcome(OutcomeKind.NOT_RUN, None, detail="the player holds its own reference")
+            if not all(map(fits, method.inputs, call.args)) or len(call.args) != len(method.inputs):
+                return Outcome(OutcomeKind.NOT_RUN, None, detail="arguments that the ABI cannot carry")
+        args = [instance.handles.live(a) if isinstance(a, Handle) else a for a in call.args]
+        started = time.perf_counter_ns()
+        try:
+            answer = function(*args)
+        except BaseException as error:
+            elapsed = time.perf_counter_ns() - started
+            crash = _native_crash(error) if self.target.native else ""
+            if crash:
+                return Outcome(OutcomeKind.CRASHED, None, elapsed, crash)
+            return Outcome(
+                OutcomeKind.RAISED, None, elapsed, one_line(error), self.target.place(error.__traceback__)
+            )
+        return _returned(method, answer, time.perf_counter_ns() - started)
+
+    def _check(self, invariant: Callable[[], Any], number: int) -> None:
+        try:
+            answer = invariant()
+        except BaseException as error:
+            place = self.target.place(error.__traceback__)
+            self.observations.append(Observation("invariant", number, one_line(error), place))
+        else:
+            if answer is False:
+                self.observations.append(Observation("invariant", number, "invariant() is False"))
+
+    def _join(self, lanes: _Lanes) -> None:
+        """Wait a moment for threads that the target started, so that what they raise belongs to this sequence."""
+        deadline = time.monotonic() + self.options.join_seconds
+        for thread in set(threading.enumerate()) - self._before - lanes.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _end(self, instance: Instance, calls: tuple[Call, ...]) -> None:
+        last = max(len(calls) - 1, 0)
+        self.number = last
+        handles, promises = instance.handles, instance.promises
+        for token in handles.closed_twice():
+            self.observations.append(Observation("handle", last, f"handle {token} was closed more than once"))
+        if "closes-handle" in promises:
+            for token in handles.left_open():
+                self.observations.append(Observation("handle", last, f"handle {token} was never closed"))
+        instance.close()
+        handles.release()
+        instance.methods.clear()
+        instance.object = instance.invariant = None
+        gc.collect(0)  # a __del__ behind a cycle belongs to this sequence, too
+
+    # hooks of the interpreter, while the session lasts
+
+    def thread_raised(self, args: threading.ExceptHookArgs) -> None:
+        error = args.exc_value or args.exc_type()
+        name = args.thread.name if args.thread else "a thread"
+        place = self.target.place(args.exc_traceback)
+        self.observations.append(
+            Observation("thread-exception", self.number, f"{one_line(error)} (in {name})", place)
+        )
+
+    def unraisable(self, args: Any) -> None:
+        error = args.exc_value or args.exc_type()
+        place = self.target.place(args.exc_traceback)
+        where = getattr(args.object, "__qualname__", "a finaliser")
+        self.observations.append(
+            Observation("thread-exception", self.number, f"{one_line(error)} (in {where})", place)
+        )
+
+
+def _returned(method: Method, answer: Any, elapsed: int) -> Outcome:
+    if method.outputs and isinstance(answer, tuple) and answer:
+        return Outcome(value=storable(answer[0]), elapsed_ns=elapsed, outputs=tuple(map(storable, answer[1:])))
+    return Outcome(value=storable(answer), elapsed_ns=elapsed)
+
+
+def _native_crash(error: BaseException) -> str:
+    """On Windows ctypes turns a fault in native code into an OSError; its text tells it from others."""
+    if isinstance(error, OSError) and str(error).startswith("exception: "):
+        return str(error).removeprefix("exception: ")
+    return ""
+
+
+@contextmanager
+def _watching(session: _Session) -> Iterator[None]:
+    """Take over the interpreter's hooks for exceptions that no caller sees."""
+    thread_hook, unraisable_hook = threading.excepthook, sys.unraisablehook
+    threading.excepthook, sys.unraisablehook = session.thread_raised, session.unraisable
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = thread_hook, unraisable_hook
+
+
+class _Lanes:
+    """A thread for each thread number; work is handed over and waited for."""
+
+    def __init__(self, numbers: set[int], main_thread: bool):
+        self._lanes = {number: _Lane(number) for number in numbers or {0}}
+        if main_thread:
+            self._lanes[min(self._lanes)] = None  # type: ignore[assignment]
+        self.threads = {lane.thread for lane in self._lanes.values() if lane}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def __enter__(self) -> _Lanes:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for lane in self._lanes.values():
+            if lane:
+                lane.stop()
+
+    def run(self, number: int, work: Callable[[], None]) -> None:
+        lane = self._lanes[number]
+        if lane:
+            lane.run(work)
+        else:
+            work()
+
+
+class _Lane:
+    def __init__(self, number: int):
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._loop, name=f"synctape-{number}", daemon=True)
+        self.thread.start()
+
+    def _loop(self) -> None:
+        while (work := self._work.get()) is not None:
+            try:
+                work()
+            except BaseException as error:  # our own mistake, not the target's: tell the caller
+                self._done.put(error)
+            else:
+                self._done.put(None)
+
+    def run(self, work: Callable[[], None]) -> None:
+        self._work.put(work)
+        error = self._done.get()
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        self._work.put(None)
+        self.thread.join()

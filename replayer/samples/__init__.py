@@ -1,0 +1,1 @@
+"""Hosts of ours: callback implementations to replay and fuzz, one correct and one with a bug."""

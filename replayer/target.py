@@ -1,0 +1,243 @@
+"""Targets: where a callback implementation comes from.
+
+`package.module:factory` names a class or function without arguments that gives an object with the interface's
+methods; the current folder is importable.  `path/library.so:symbol` names an exported
+`HRESULT symbol(void **ppv)` that gives an interface pointer.  Each sequence is played on a fresh instance.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from recorder import com, hresult
+from recorder.errors import SynctapeError
+from recorder.interface import Interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from replayer.handles import Handles, PythonHandles, native_handles
+
+__all__ = ["Instance", "Target", "TargetError", "load_target", "object_target"]
+
+_LIBRARY_SUFFIXES = (".so", ".dll", ".dylib", ".ocx")
+_OURS = ("recorder", "replayer", "fuzz")
+
+
+class TargetError(SynctapeError):
+    """A target cannot be loaded, or gives no instance of the interface."""
+
+
+@dataclass
+class Instance:
+    """One object under test: its methods by name, its handles, and what it offers beyond the interface.
+
+    `promises` is what the host says of itself: "closes-handle" makes a handle that Done was given and that is
+    still open at the end a finding (U2 leaves open who closes it).
+    """
+
+    methods: dict[str, Callable[..., Any]]
+    handles: Handles
+    object: Any = None
+    invariant: Callable[[], Any] | None = None
+    promises: frozenset[str] = frozenset()
+    close: Callable[[], None] = lambda: None
+
+
+class Target(Protocol):
+    """Gives fresh instances of one callback implementation."""
+
+    spec: str
+    interface: Interface
+    native: bool
+
+    def instance(self) -> Instance:
+        """A fresh one.  Raises TargetError if the target gives none."""
+
+    def place(self, trace: TracebackType | None) -> str:
+        """Where in the target's own code an exception comes from: "file.py:12 in Progress", or ""."""
+
+    def owns(self, filename: str) -> bool:
+        """Whether a source file is the target's own code."""
+
+
+def load_target(spec: str, interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK) -> Target:
+    """The target that a command line names.  Raises TargetError, in one line that says what to mend."""
+    location, colon, name = spec.rpartition(":")
+    if not colon or not location or not name:
+        raise TargetError(f"target {spec!r}: write it as package.module:factory or path/library.so:symbol")
+    if location.endswith(_LIBRARY_SUFFIXES) or (os.sep in location and Path(location).is_file()):
+        return _NativeTarget(spec, interface, location, name)
+    return _python_target(spec, interface, location, name)
+
+
+def object_target(
+    factory: Callable[[], Any], interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK, spec: str = ""
+) -> Target:
+    """A target from a factory at hand: a class, or a function without arguments."""
+    module = sys.modules.get(getattr(factory, "__module__", ""))
+    name = getattr(factory, "__qualname__", type(factory).__qualname__)
+    return _PythonTarget(
+        spec or f"{getattr(factory, '__module__', '?')}:{name}", interface, factory, _roots(module)
+    )
+
+
+# --- Python ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _PythonTarget:
+    spec: str
+    interface: Interface
+    factory: Callable[[], Any]
+    roots: tuple[str, ...]
+    native: bool = False
+    _names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._names = tuple(m.name for m in self.interface.calls)
+
+    def instance(self) -> Instance:
+        try:
+            created = self.factory()
+        except Exception as error:
+            where = self.place(error.__traceback__)
+            raise TargetError(
+                f"target {self.spec}: the factory raised {one_line(error)}{f' at {where}' if where else ''}"
+            ) from None
+        try:
+            methods = {name: getattr(created, name) for name in self._names}
+        except AttributeError:
+            raise self._mismatch(created) from None
+        promises = frozenset(getattr(created, "synctape_promises", ()))
+        invariant = getattr(created, "invariant", None)
+        return Instance(methods, PythonHandles(), created, invariant, promises)
+
+    def _mismatch(self, created: object) -> TargetError:
+        missing = [name for name in self._names if not hasattr(created, name)]
+        return TargetError(
+            f"target {self.spec}: {type(created).__name__} has no method "
+            f"{', '.join(missing)}; {self.interface.name} needs {', '.join(self._names)}"
+        )
+
+    def owns(self, filename: str) -> bool:
+        return filename.startswith(self.roots)
+
+    def place(self, trace: TracebackType | None) -> str:
+        frames = traceback.StackSummary.extract(traceback.walk_tb(trace), lookup_lines=False)
+        own = [f for f in frames if self.owns(f.filename)]
+        if len(frames) > 200:  # runaway recursion: which frame was innermost is chance, where it began is not
+            own = own[:1]
+        if not own:
+            own = [f for f in frames if os.path.dirname(f.filename) != os.path.dirname(__file__)]
+        if not own:
+            return ""
+        frame = own[-1]
+        return f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
+
+
+def _python_target(spec: str, interface: Interface, module_name: str, name: str) -> Target:
+    module = _import(spec, module_name)
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise TargetError(f"target {spec}: {module_name} has no {name!r}") from None
+    if not callable(found):
+        raise TargetError(f"target {spec}: {name} is a {type(found).__name__}, not a class or function")
+    return _PythonTarget(spec, interface, found, _roots(module))
+
+
+def _import(spec: str, name: str) -> Any:
+    folder = os.getcwd()
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise TargetError(f"target {spec}: no module {error.name!r} here or on sys.path") from None
+        raise TargetError(f"target {spec}: importing it raised {one_line(error)}") from None
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"target {spec}: importing it raised {one_line(error)}") from None
+
+
+def _roots(module: Any) -> tuple[str, ...]:
+    """Path prefixes of the target's own code: its module, and the top-level package that it is in."""
+    file = getattr(module, "__file__", None)
+    if not file:
+        return ("\0",)
+    top = module.__name__.partition(".")[0]
+    package = sys.modules.get(top)
+    package_file = getattr(package, "__file__", None)
+    if "." in module.__name__ and package_file and top not in _OURS and not _is_library(package_file):
+        return (os.path.dirname(package_file) + os.sep,)
+    return (file,)
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith((sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")))
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An exception as one line: its type and message."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# --- native ---------------------------------------------------------------------------------------------------
+
+
+class _NativeTarget:
+    native = True
+
+    def __init__(self, spec: str, interface: Interface, path: str, symbol: str):
+        self.spec = spec
+        self.interface = interface
+        file = Path(path).resolve()
+        if not file.is_file():
+            raise TargetError(f"target {spec}: no file {path}")
+        try:
+            library = ctypes.CDLL(str(file))
+        except OSError as error:
+            raise TargetError(f"target {spec}: cannot be loaded: {error}") from None
+        try:
+            self._create = getattr(library, symbol)
+        except AttributeError:
+            raise TargetError(f"target {spec}: {file.name} exports no {symbol!r}") from None
+        self._create.restype = ctypes.c_int32
+        self._create.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
+
+    def instance(self) -> Instance:
+        address = ctypes.c_void_p()
+        result = self._create(ctypes.byref(address))
+        if hresult.failed(result) or not address.value:
+            raise TargetError(f"target {self.spec}: the factory answered {hresult.describe(result)}")
+        first = com.wrap(address.value, self.interface)
+        answer, pointer = first.QueryInterface(self.interface.iid)
+        if hresult.failed(answer) or not pointer:
+            first.Release()
+            raise TargetError(
+                f"target {self.spec}: the object does not speak {self.interface.name} "
+                f"(QueryInterface answered {hresult.describe(answer)})"
+            )
+        wrapped = com.wrap(pointer, self.interface)
+        first.Release()
+        methods = {m.name: getattr(wrapped, m.name) for m in self.interface.slots}
+        return Instance(
+            methods, native_handles(), wrapped, promises=frozenset({"closes-handle"}), close=wrapped.Release
+        )
+
+    def owns(self, filename: str) -> bool:
+        return False
+
+    def place(self, trace: TracebackType | None) -> str:
+        return ""
