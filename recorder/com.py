@@ -29,14 +29,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import operator
 import sys
 import threading
 import uuid
 from array import array
+from codecs import utf_16_le_decode
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from recorder import hresult
 from recorder.errors import InterfaceError
@@ -125,21 +127,28 @@ def text_at(address: int) -> str:
     """
     if not address:
         raise ValueError("NULL is no text")
-    blocks = []
-    block, left = _FIRST_BLOCK, 2 * MAX_TEXT_UNITS
-    while left:
-        size = min(block, _PAGE - address % _PAGE, left) & ~1 or 2  # 2: a unit at an odd address, on two pages
+    limit = 2 * MAX_TEXT_UNITS
+    blocks: list[bytes] = []
+    size, done = _FIRST_BLOCK, 0
+    while done < limit:
+        room = _PAGE - address % _PAGE
+        if size > room:
+            size = room & ~1 or 2  # 2: a unit at an odd address, on two pages
         data = ctypes.string_at(address, size)
         end = data.find(b"\0\0")
-        if end > 0 and end & 1:  # halves of two units
-            units = array("H", data)
-            end = 2 * units.index(0) if 0 in units else -1
+        if end > 0 and end & 1:  # halves of two units, mostly a Latin letter and the NUL
+            if data[end + 2 : end + 3] == b"\0":
+                end += 1
+            else:
+                units = array("H", data)
+                end = 2 * units.index(0) if 0 in units else -1
         if end >= 0:
-            blocks.append(data[:end])
-            break
+            data = data[:end]
         blocks.append(data)
-        block, left, address = _PAGE, left - size, address + size
-    return b"".join(blocks).decode("utf-16-le", "surrogatepass")
+        if end >= 0:
+            break
+        done, address, size = done + size, address + size, _PAGE
+    return utf_16_le_decode(b"".join(blocks)[:limit], "surrogatepass")[0]
 
 
 @functools.lru_cache(256)
@@ -325,14 +334,9 @@ _live: dict[int | None, _Live] = {}
 _quarantine: deque[ctypes.c_void_p] = deque(maxlen=_QUARANTINE)
 
 
-class _Vtable(NamedTuple):
-    slots: ctypes.Array[ctypes.c_void_p]
-    iids: frozenset[str]
-    closures: tuple[object, ...]
-
-
 @functools.cache
-def _vtable(interface: Interface) -> _Vtable:
+def _vtable(interface: Interface) -> tuple[int, frozenset[str]]:
+    """The vtable's address, and the IIDs it answers to."""
     _check(interface)
     entries = [
         _unknown_entry("QueryInterface", _Live.query_interface, _CO_E_OBJNOTCONNECTED),
@@ -342,10 +346,9 @@ def _vtable(interface: Interface) -> _Vtable:
     ]
     closures = tuple(_prototype(m)(entry) for m, entry in zip(interface.slots, entries, strict=True))
     slots = (ctypes.c_void_p * len(closures))(*(ctypes.cast(c, ctypes.c_void_p).value for c in closures))
-    vtable = _Vtable(slots, frozenset(_iids(interface)) | {IUNKNOWN.iid}, closures)
     # Immortal: a provider's thread may still call while the interpreter ends and clears its modules.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(vtable))
-    return vtable
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object((slots, closures)))
+    return ctypes.addressof(slots), frozenset(_iids(interface)) | {IUNKNOWN.iid}
 
 
 def _iids(interface: Interface) -> list[str]:
@@ -384,6 +387,7 @@ def _entry(interface: Interface, slot: int) -> Callable[..., int]:
     where = f"{interface.name}.{method.name}"
     number = slot - 3
     readers = [(i, read) for i, p in enumerate(method.parameters) if not p.is_out and (read := _reader(p))]
+    inputs = [i for i, p in enumerate(method.parameters) if not p.is_out]
     outputs = [(i, _SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
     encoders = [_encoder(f"{where}.{p.name}", p.type) for p in method.outputs]
     encode = _encoder(f"result of {where}", method.returns)
@@ -395,25 +399,21 @@ def _entry(interface: Interface, slot: int) -> Callable[..., int]:
         live = None
         try:
             _thread.pinned  # noqa: B018  pins a new thread
-            cells = [c.from_address(args[i]) if args[i] else c() for i, c in outputs] if outputs else []
-            for cell in cells:
-                cell.value = 0
+            cells = zeroed(args) if outputs else None
             live = _live.get(this)
             if live is None:
                 _log.warning("%s called on 0x%x, which is no live object", where, this or 0)
                 return gone
-            if readers or outputs:
-                values = list(args)
+            values: Any = args
+            if readers:
+                values = [*args]
                 for i, read in readers:
-                    if values[i] is not None:
-                        values[i] = read(values[i])
-                for i, _ in reversed(outputs):
-                    del values[i]
+                    if (address := values[i]) is not None:
+                        values[i] = read(address)
+            if cells is None:
                 result = live.methods[number](*values)
-                if outputs and isinstance(result, tuple):
-                    result = fill(cells, *result)
             else:
-                result = live.methods[number](*args)
+                result = filled(cells, live.methods[number], values)
             if result is None or is_void:
                 return 0
             if isinstance(result, int) and low <= result <= high:
@@ -426,14 +426,24 @@ def _entry(interface: Interface, slot: int) -> Callable[..., int]:
                 value = failed
             return value if failed else 0
 
-    def fill(cells: list[Any], result: Any = None, *values: Any) -> Any:
-        """Write the outputs, all or none."""
-        if len(values) != len(cells):
-            raise TypeError(f"{where} gave {len(values)} outputs, expected {len(cells)}")
-        encoded = [0 if v is None else encode(v) for encode, v in zip(encoders, values, strict=True)]
+    def zeroed(args: tuple[Any, ...]) -> list[Any]:
+        """The caller's outputs, set to 0; one of our own where a pointer is NULL."""
+        cells = [scalar.from_address(args[i]) if args[i] else scalar() for i, scalar in outputs]
+        for cell in cells:
+            cell.value = 0
+        return cells
+
+    def filled(cells: list[Any], function: Callable[..., Any], values: Any) -> Any:
+        """Call it and write the outputs of its (result, output, ...), all or none; gives the result."""
+        returned = function(*[values[i] for i in inputs])
+        if not isinstance(returned, tuple):
+            return returned
+        if len(returned) != 1 + len(cells):
+            raise TypeError(f"{where} returned a tuple of {len(returned)}, expected {1 + len(cells)}")
+        encoded = [0 if v is None else encode(v) for encode, v in zip(encoders, returned[1:], strict=True)]
         for cell, value in zip(cells, encoded, strict=True):
             cell.value = value
-        return result
+        return returned[0]
 
     return entry
 
@@ -462,10 +472,11 @@ class ExposedObject:
     def release(self) -> int:
         """Give up the owner's reference; again does nothing.  Returns the count."""
         live = _live.get(self.pointer)
-        if live is None or not self._owns:
-            return self.references
-        self._owns = False
-        return live.give_up()
+        if live is None:
+            return 0
+        with live.lock:
+            owned, self._owns = self._owns, False
+            return live.give_up() if owned else live.references
 
     def __enter__(self) -> Self:
         return self
@@ -493,13 +504,12 @@ def expose(
 
     Raises InterfaceError if `target` lacks a method or the interface cannot be expressed.
     """
-    vtable = _vtable(interface)
+    vtable, iids = _vtable(interface)
     try:
         methods = tuple(getattr(target, m.name) for m in interface.slots[3:])
     except AttributeError as error:
         raise InterfaceError(f"{type(target).__name__} does not implement {interface.name}: {error}") from None
-    block = ctypes.c_void_p(ctypes.addressof(vtable.slots))
-    live = _Live(block, vtable.iids, methods, observer, on_exception)
+    live = _Live(ctypes.c_void_p(vtable), iids, methods, observer, on_exception)
     _live[live.pointer] = live
     return ExposedObject(live)
 
@@ -522,6 +532,7 @@ class Pointer:
     def __init__(self, pointer: int, interface: Interface, *, add_ref: bool):
         self.pointer = pointer
         self.interface = interface
+        self._callers = _callers(interface)
         self._owns = add_ref
         if add_ref:
             self.AddRef()
@@ -529,14 +540,12 @@ class Pointer:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
-        try:
-            method = self.interface.method(name)
-        except InterfaceError as error:
-            raise AttributeError(str(error)) from None
-        vtable = ctypes.c_void_p.from_address(self.pointer).value or 0
-        entry = vtable + self.interface.slot[name] * ctypes.sizeof(ctypes.c_void_p)
-        function = _prototype(method)(ctypes.c_void_p.from_address(entry).value)
-        caller = _caller(self.interface, method, functools.partial(function, self.pointer))
+        if name not in self._callers:
+            try:
+                self.interface.method(name)
+            except InterfaceError as error:
+                raise AttributeError(str(error)) from None
+        caller = self._callers[name](self.pointer)
         setattr(self, name, caller)
         return caller
 
@@ -556,26 +565,40 @@ class Pointer:
         self.close()
 
 
-def _caller(interface: Interface, method: Method, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The Python method of a slot; `function` has its `this` already."""
+@functools.cache
+def _callers(interface: Interface) -> dict[str, Callable[[int], Callable[..., Any]]]:
+    _check(interface)
+    return {method.name: _caller(interface, slot) for slot, method in enumerate(interface.slots)}
+
+
+def _caller(interface: Interface, slot: int) -> Callable[[int], Callable[..., Any]]:
+    """What makes the Python method of a slot for an interface pointer."""
+    method = interface.slots[slot]
     where = f"{interface.name}.{method.name}"
+    prototype = _prototype(method)
     encoders = [_encoder(f"{where}.{p.name}", p.type, by_address=p.pointer) for p in method.inputs]
     outputs = [(i, _SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
 
-    def call(*args: Any) -> Any:
-        if len(args) != len(encoders):
-            names = ", ".join(p.name for p in method.inputs)
-            raise TypeError(f"{where}({names}) takes {len(encoders)} arguments, got {len(args)}")
-        values = [encode(value) for encode, value in zip(encoders, args, strict=True)]
-        if not outputs:
-            return function(*values)
-        cells = [scalar() for _, scalar in outputs]
-        for (i, _), cell in zip(outputs, cells, strict=True):
-            values.insert(i, ctypes.byref(cell))
-        return (function(*values), *(cell.value for cell in cells))
+    def bind(this: int) -> Callable[..., Any]:
+        vtable = ctypes.c_void_p.from_address(this).value or 0
+        entry = ctypes.c_void_p.from_address(vtable + slot * ctypes.sizeof(ctypes.c_void_p))
+        function = prototype(entry.value)
 
-    call.__name__ = call.__qualname__ = method.name
-    return call
+        def call(*args: Any) -> Any:
+            if len(args) != len(encoders):
+                names = ", ".join(p.name for p in method.inputs)
+                raise TypeError(f"{where}({names}) takes {len(encoders)} arguments, got {len(args)}")
+            if not outputs:
+                return function(this, *map(operator.call, encoders, args))
+            values = [*map(operator.call, encoders, args)]
+            cells = [scalar() for _, scalar in outputs]
+            for (i, _), cell in zip(outputs, cells, strict=True):
+                values.insert(i, ctypes.byref(cell))
+            return (function(this, *values), *(cell.value for cell in cells))
+
+        return call
+
+    return bind
 
 
 def wrap(pointer: int, interface: Interface, *, add_ref: bool = False) -> Pointer:
@@ -586,5 +609,4 @@ def wrap(pointer: int, interface: Interface, *, add_ref: bool = False) -> Pointe
     """
     if not pointer:
         raise ValueError(f"{interface.name}: NULL is no interface pointer")
-    _check(interface)
     return Pointer(pointer, interface, add_ref=add_ref)

@@ -131,7 +131,7 @@ def place_in(stack: str) -> str:
     """
     for thread in re.split(r"\n(?=(?:Current thread|Thread) )", stack):
         frames = _FRAME.findall(thread)
-        own = []
+        own: list[tuple[str, str, str]] = []
         for file, line, name in frames:
             if _PLAYER_FILES.search(file):
                 if own:

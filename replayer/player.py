@@ -22,6 +22,7 @@ from recorder.calls import Call, Handle, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import fits
 from recorder.interface import Method
 from recorder.writer import storable
+from replayer.handles import Handles
 from replayer.target import Instance, Target, one_line
 
 __all__ = ["Journal", "Observation", "PlayOptions", "Run", "play"]
@@ -97,6 +98,7 @@ class _Session:
         self._methods = {m.name: m for m in target.interface.slots}
         self._unknown = target.interface.unknown
         self._before: set[threading.Thread] = set()
+        self._closed_twice: set[int] = set()
 
     def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
         self._before = set(threading.enumerate())
@@ -121,9 +123,9 @@ class _Session:
             if self.options.pace:
                 self._wait(call)
             outcomes.append(self._make(instance, call))
-            instance.handles.after_call()
-            if instance.invariant is not None:
-                self._check(instance.invariant, number)
+            self._check_handles(instance.handles, number)
+            if instance.invariant is not None and self._check(instance.invariant, number):
+                instance.invariant = None  # what follows a broken invariant is its consequence
 
     def _wait(self, call: Call) -> None:
         if self.number == 0:
@@ -159,15 +161,23 @@ class _Session:
             )
         return _returned(method, answer, time.perf_counter_ns() - started)
 
-    def _check(self, invariant: Callable[[], Any], number: int) -> None:
+    def _check(self, invariant: Callable[[], Any], number: int) -> bool:
+        """Whether the target's own invariant is broken."""
+        message, place = "invariant() is False", ""
         try:
-            answer = invariant()
+            if invariant() is not False:
+                return False
         except BaseException as error:
-            place = self.target.place(error.__traceback__)
-            self.observations.append(Observation("invariant", number, one_line(error), place))
-        else:
-            if answer is False:
-                self.observations.append(Observation("invariant", number, "invariant() is False"))
+            message, place = one_line(error), self.target.place(error.__traceback__)
+        self.observations.append(Observation("invariant", number, message, place))
+        return True
+
+    def _check_handles(self, handles: Handles, number: int) -> None:
+        handles.after_call()
+        for token in handles.closed_twice():
+            if token not in self._closed_twice:
+                self._closed_twice.add(token)
+                self.observations.append(Observation("handle", number, f"handle {token} was closed more than once"))
 
     def _join(self, lanes: _Lanes) -> None:
         """Wait a moment for threads that the target started, so that what they raise belongs to this sequence."""
@@ -178,10 +188,9 @@ class _Session:
     def _end(self, instance: Instance, calls: tuple[Call, ...]) -> None:
         last = max(len(calls) - 1, 0)
         self.number = last
-        handles, promises = instance.handles, instance.promises
-        for token in handles.closed_twice():
-            self.observations.append(Observation("handle", last, f"handle {token} was closed more than once"))
-        if "closes-handle" in promises:
+        handles = instance.handles
+        self._check_handles(handles, last)
+        if "closes-handle" in instance.promises:
             for token in handles.left_open():
                 self.observations.append(Observation("handle", last, f"handle {token} was never closed"))
         instance.close()

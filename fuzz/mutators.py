@@ -1,0 +1,501 @@
+"""Mutators: small named functions that change a sequence of calls in place.
+
+    mutator(calls, env) -> bool         whether anything changed
+
+They know no method by name: what may be called when, which parameters count up to which, and which method ends
+the protocol is the contract's data.  `env.random` is the bound `random()` of the batch's generator; all chance
+comes from there, so a seed gives a run.  `mutate` copies a base and applies a few, chosen by weight.
+
+A mutator's level says what it makes of a conforming sequence at worst: those of the hostile level break the
+order of calls, those of the lenient level only what real providers break, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from fuzz import dictionary, generate
+from recorder.calls import Argument, Call
+from recorder.contract import Contract, Level
+from recorder.interface import Type
+
+__all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
+
+Calls = list[Call]
+_FRESH_CALLS = 64
+_new = tuple.__new__
+
+
+@dataclass(frozen=True, slots=True)
+class Mutator:
+    """A mutator by name; `level` is the lowest level at which it is used, `share` its share to begin with."""
+
+    name: str
+    apply: Callable[[Calls, Environment], bool]
+    level: Level
+    share: int
+
+
+MUTATORS: dict[str, Mutator] = {}
+
+
+def _mutator(level: Level, share: int = 4) -> Callable[[Any], Any]:
+    def register(function: Callable[[Calls, Environment], bool]) -> Callable[[Calls, Environment], bool]:
+        name = function.__name__.replace("_", "-")
+        MUTATORS[name] = Mutator(name, function, level, share)
+        return function
+
+    return register
+
+
+_CONFORMING, _LENIENT, _HOSTILE = Level
+
+
+class Environment:
+    """What mutators draw from: the contract, the corpus, pools of values seen, and chance.
+
+    `threaded` is set by a mutator that spreads calls over threads; `used` collects the mutators applied.
+    """
+
+    def __init__(self, contract: Contract, corpus: Sequence[Calls], random: Random):
+        self.contract = contract
+        self.corpus = corpus
+        self.max_calls = 2000
+        self.threaded = False
+        self.used: list[Mutator] = []
+        methods = contract.interface.calls
+        self.methods = {m.name: m for m in methods}
+        self.names = tuple(self.methods)
+        self.seed(random)
+        self.legal = {state: _insertable(contract, state) for state, _ in contract.transitions}
+        self.seen: dict[tuple[str, int], list[Argument]] = {
+            (m.name, p): [] for m in methods for p in range(len(m.inputs))
+        }
+        self._changers = {m.name: tuple(map(_changers_of, m.inputs)) for m in methods}
+        self.series = _series_positions(contract)
+        self.shares = {m.name: m.share for m in MUTATORS.values()}
+        self.tables: dict[Level, list[Mutator]] = {}
+        self.weigh()
+        for calls in corpus:
+            self.learn(calls)
+
+    def seed(self, random: Random) -> None:
+        """Take all chance from here on from `random`; fresh calls to insert are made ahead."""
+        self.random = random.random
+        self.fresh = {
+            name: [generate.any_call(method, random) for _ in range(_FRESH_CALLS)]
+            for name, method in self.methods.items()
+        }
+
+    def call(self, method: str) -> Call:
+        """A fresh call of a method."""
+        return self.fresh[method][int(self.random() * _FRESH_CALLS)]
+
+    def below(self, bound: int) -> int:
+        """A number in 0..bound-1."""
+        return int(self.random() * bound)
+
+    def learn(self, calls: Sequence[Call]) -> None:
+        """Remember argument values of a sequence, some for each parameter."""
+        for call in calls:
+            for position, value in enumerate(call.args):
+                pool = self.seen.get((call.method, position))
+                if pool is not None and len(pool) < 400:
+                    pool.append(value)
+
+    def weigh(self) -> None:
+        """Build the tables that mutators are drawn from, by share."""
+        for level in Level:
+            usable = [m for m in MUTATORS.values() if m.level <= level]
+            self.tables[level] = [m for m in usable for _ in range(self.shares[m.name])]
+
+    def change(self, call: Call, position: int) -> Argument:
+        """Another value for one argument."""
+        changers = self._changers[call.method]
+        if position >= len(changers):
+            return call.args[position]
+        choices = changers[position]
+        return choices[int(self.random() * len(choices))](call, position, self)
+
+
+def mutate(base: Calls, env: Environment, level: Level) -> Calls:
+    """A changed copy of a sequence, never an empty one."""
+    calls = base[:]
+    table = env.tables[level]
+    random = env.random
+    size = len(table)
+    used = env.used
+    again = 1.0
+    while random() < again:
+        mutator = table[int(random() * size)]
+        if mutator.apply(calls, env):
+            used.append(mutator)
+            again *= 0.5
+        else:
+            again *= 0.9
+    if not calls:
+        calls.append(env.call(env.names[env.below(len(env.names))]))
+    return calls
+
+
+# --- the order of calls ---------------------------------------------------------------------------------------
+
+
+@_mutator(_LENIENT)
+def drop(calls: Calls, env: Environment) -> bool:
+    if len(calls) < 2:
+        return False
+    del calls[int(env.random() * len(calls))]
+    return True
+
+
+@_mutator(_LENIENT, 2)
+def drop_run(calls: Calls, env: Environment) -> bool:
+    if len(calls) < 3:
+        return False
+    start = env.below(len(calls) - 1)
+    del calls[start : start + 1 + env.below(len(calls) - start - 1)]
+    return True
+
+
+@_mutator(_LENIENT)
+def duplicate(calls: Calls, env: Environment) -> bool:
+    if not calls:
+        return False
+    at = int(env.random() * len(calls))
+    calls.insert(at, calls[at])
+    return True
+
+
+@_mutator(_LENIENT)
+def move(calls: Calls, env: Environment) -> bool:
+    if len(calls) < 2:
+        return False
+    call = calls.pop(env.below(len(calls)))
+    calls.insert(env.below(len(calls) + 1), call)
+    return True
+
+
+@_mutator(_LENIENT)
+def swap(calls: Calls, env: Environment) -> bool:
+    if len(calls) < 2:
+        return False
+    one, other = env.below(len(calls)), env.below(len(calls))
+    calls[one], calls[other] = calls[other], calls[one]
+    return one != other
+
+
+@_mutator(_LENIENT)
+def splice(calls: Calls, env: Environment) -> bool:
+    """A piece of another sequence goes in."""
+    if not env.corpus:
+        return False
+    other = env.corpus[env.below(len(env.corpus))]
+    start = env.below(len(other))
+    at = env.below(len(calls) + 1)
+    calls[at:at] = other[start : start + 1 + env.below(8)]
+    return True
+
+
+@_mutator(_LENIENT, 2)
+def repeat_run(calls: Calls, env: Environment) -> bool:
+    """A run of calls comes again: a few times, now and then hundreds of times."""
+    if not calls or len(calls) > env.max_calls:
+        return False
+    start = env.below(len(calls))
+    run = calls[start : start + 1 + env.below(4)]
+    times = 1 + env.below(4) if env.random() < 0.95 else 1 + env.below(400 // len(run))
+    calls[start:start] = run * times
+    return True
+
+
+@_mutator(_LENIENT, 1)
+def count_up(calls: Calls, env: Environment) -> bool:
+    """A step goes on: its position counts up, call by call, as real syncs do."""
+    if not env.series or len(calls) > env.max_calls:
+        return False
+    method, _, index, limit = env.series
+    places = [number for number, call in enumerate(calls) if call.method == method]
+    if not places:
+        return False
+    at = places[env.below(len(places))]
+    call = calls[at]
+    start = call.args[index] if len(call.args) > index else None
+    if not isinstance(start, int):
+        return False
+    steps = 2 + env.below(6) if env.random() < 0.9 else 10 + env.below(300)
+    run = [_with(_with(call, index, min(start + n, 2**32 - 1)), limit, start + steps) for n in range(1, steps + 1)]
+    calls[at + 1 : at + 1] = run
+    return True
+
+
+@_mutator(_LENIENT, 2)
+def truncate(calls: Calls, env: Environment) -> bool:
+    if len(calls) < 2:
+        return False
+    del calls[1 + env.below(len(calls) - 1) :]
+    return True
+
+
+@_mutator(_CONFORMING)
+def insert_legal(calls: Calls, env: Environment) -> bool:
+    """A call that the contract allows at that place."""
+    transitions = env.contract.transitions
+    at = int(env.random() * (len(calls) + 1))
+    state = env.contract.start
+    for call in calls[:at]:
+        step = transitions.get((state, call.method))
+        if step:
+            state = step[0]
+    legal = env.legal[state]
+    if not legal:
+        return False
+    calls.insert(at, env.call(legal[int(env.random() * len(legal))]))
+    return True
+
+
+@_mutator(_HOSTILE, 2)
+def insert_illegal(calls: Calls, env: Environment) -> bool:
+    """Any call at any place."""
+    calls.insert(env.below(len(calls) + 1), env.call(env.names[env.below(len(env.names))]))
+    return True
+
+
+@_mutator(_HOSTILE, 2)
+def call_after_end(calls: Calls, env: Environment) -> bool:
+    """Calls go on after the one that ends the protocol."""
+    ends = [number for number, call in enumerate(calls) if call.method in env.contract.terminal]
+    if not ends:
+        return False
+    at = ends[-1] + 1
+    source = env.corpus[env.below(len(env.corpus))] if env.corpus and env.random() < 0.5 else calls[: ends[-1]]
+    if not source:
+        return False
+    start = env.below(len(source))
+    calls[at:at] = source[start : start + 1 + env.below(3)]
+    return True
+
+
+@_mutator(_HOSTILE, 2)
+def end_twice(calls: Calls, env: Environment) -> bool:
+    """The call that ends the protocol is made again."""
+    ends = [call for call in calls if call.method in env.contract.terminal]
+    if not ends:
+        return False
+    calls.insert(env.below(len(calls) + 1) if env.random() < 0.5 else len(calls), ends[0])
+    return True
+
+
+@_mutator(_LENIENT, 1)
+def change_thread(calls: Calls, env: Environment) -> bool:
+    """Some of the calls come from another thread, one after the other still."""
+    if len(calls) < 2 or env.random() < 0.95:  # playing on threads costs much more: keep it rare
+        return False
+    at = env.below(len(calls))
+    until = at + 1 + env.below(len(calls) - at)
+    thread = 1 + env.below(2)
+    calls[at:until] = [call._replace(thread=thread) for call in calls[at:until]]
+    env.threaded = True
+    return True
+
+
+# --- arguments ------------------------------------------------------------------------------------------------
+
+
+def _with(call: Call, position: int, value: Argument) -> Call:
+    """The call with one argument changed."""
+    args = call.args
+    changed = (*args[:position], value, *args[position + 1 :])
+    return _new(Call, (call.method, changed, call.thread, call.time_ns))
+
+
+@_mutator(_LENIENT, 12)
+def change_argument(calls: Calls, env: Environment) -> bool:
+    """One argument takes a boundary value, one near its present value, or one seen elsewhere."""
+    if not calls:
+        return False
+    at = int(env.random() * len(calls))
+    call = calls[at]
+    if not call.args:
+        return False
+    position = int(env.random() * len(call.args))
+    calls[at] = _with(call, position, env.change(call, position))
+    return True
+
+
+@_mutator(_HOSTILE, 1)
+def null_argument(calls: Calls, env: Environment) -> bool:
+    """NULL where the documentation does not allow it."""
+    if not calls:
+        return False
+    at = env.below(len(calls))
+    call = calls[at]
+    inputs = env.methods[call.method].inputs if call.method in env.methods else ()
+    places = [n for n, p in enumerate(inputs) if not p.type.is_integer or p.pointer]
+    if not places:
+        return False
+    calls[at] = _with(call, places[env.below(len(places))], None)
+    return True
+
+
+@_mutator(_LENIENT)
+def relate_arguments(calls: Calls, env: Environment) -> bool:
+    """Position and limit of a report take a telling relation: equal, over, at 0, a pair known for trouble."""
+    if not env.series or not calls:
+        return False
+    method, _, index, limit = env.series
+    at = env.below(len(calls))
+    call = calls[at]
+    if call.method != method or len(call.args) <= max(index, limit):
+        return False
+    i, m = call.args[index], call.args[limit]
+    if not isinstance(i, int) or not isinstance(m, int):
+        return False
+    chance = env.below(8)
+    if chance < 4:
+        i, m = ((m, m), (min(m + 1, 2**32 - 1), m), (i, 0), (0, 0))[chance]
+    elif chance < 6:
+        i, m = dictionary.PAIRS[env.below(len(dictionary.PAIRS))]
+    else:
+        i, m = (max(m - 1, 0), m) if chance == 6 else (i, max(i - 1, 0))
+    calls[at] = _with(_with(call, index, i), limit, m)
+    return True
+
+
+@_mutator(_LENIENT, 2)
+def copy_argument(calls: Calls, env: Environment) -> bool:
+    """An argument takes the value that the same parameter had in another call of the sequence."""
+    if len(calls) < 2:
+        return False
+    at = env.below(len(calls))
+    call = calls[at]
+    others = [c for c in calls if c.method == call.method and len(c.args) == len(call.args)]
+    if len(others) < 2 or not call.args:
+        return False
+    position = env.below(len(call.args))
+    calls[at] = _with(call, position, others[env.below(len(others))].args[position])
+    return True
+
+
+# How a single value is changed: functions (call, position, env) -> value, listed by type.
+
+_Changer = Callable[[Call, int, Environment], Argument]
+
+
+def _seen(call: Call, position: int, env: Environment) -> Argument:
+    pool = env.seen[call.method, position]
+    return pool[int(env.random() * len(pool))] if pool else call.args[position]
+
+
+def _boundary(values: tuple[Argument, ...]) -> _Changer:
+    def changed(call: Call, position: int, env: Environment) -> Argument:
+        return values[int(env.random() * len(values))]
+
+    return changed
+
+
+def _nudge(low: int, high: int) -> _Changer:
+    """Arithmetic near the present value, kept within the type."""
+
+    def changed(call: Call, position: int, env: Environment) -> Argument:
+        value = call.args[position]
+        if type(value) is not int:
+            return 0
+        chance = int(env.random() * 10)
+        if chance < 6:
+            value += (1, -1, 2, -2, 16, -16)[chance]
+        elif chance == 6:
+            value *= 2
+        elif chance == 7:
+            value //= 2
+        elif chance == 8:
+            value ^= 1 << int(env.random() * 32)
+        else:
+            value = int(env.random() * 300)
+        return low if value < low else high if value > high else value
+
+    return changed
+
+
+def _vary_text(call: Call, position: int, env: Environment) -> Argument:
+    """A text changed by its structure: its numbers, separators, nesting, length."""
+    text = call.args[position]
+    if not isinstance(text, str) or not text:
+        return dictionary.TEXTS[env.below(len(dictionary.TEXTS))]
+    return _TEXT_CHANGES[env.below(len(_TEXT_CHANGES))](text, env)
+
+
+def _change_number(text: str, env: Environment) -> str:
+    numbers = list(re.finditer(r"\d+", text))
+    if not numbers:
+        return f"{text} {env.below(100)} of 100"
+    match = numbers[env.below(len(numbers))]
+    value = dictionary.INTEGERS[env.below(len(dictionary.INTEGERS))] if env.random() < 0.5 else env.below(1000)
+    return f"{text[: match.start()]}{value}{text[match.end() :]}"
+
+
+def _change_separator(text: str, env: Environment) -> str:
+    places = [n for n, c in enumerate(text) if not c.isalnum()]
+    if not places:
+        return text + "/" + text
+    at = places[env.below(len(places))]
+    return text[:at] + ("", "/", "\\", ":", " ", ",", "\n", "\t", "=", "..")[env.below(10)] + text[at + 1 :]
+
+
+def _nest(text: str, env: Environment) -> str:
+    opening, closing = (("(", ")"), ("[", "]"), ("<", ">"), ("{", "}"), ('"', '"'), ("/", ""))[env.below(6)]
+    depth = 1 + env.below(3) if env.random() < 0.9 else 1 + env.below(200)
+    return opening * depth + text + closing * depth
+
+
+def _insert_edge(text: str, env: Environment) -> str:
+    at = env.below(len(text) + 1)
+    return text[:at] + dictionary.TEXTS[env.below(len(dictionary.TEXTS))] + text[at:]
+
+
+def _cut(text: str, env: Environment) -> str:
+    return text[: env.below(len(text))]
+
+
+def _to_length(text: str, env: Environment) -> str:
+    length = dictionary.LENGTHS[env.below(len(dictionary.LENGTHS))]
+    return (text * (length // len(text) + 1))[:length]
+
+
+_TEXT_CHANGES = (_change_number, _change_number, _change_separator, _nest, _insert_edge, _cut, _to_length)
+
+
+def _changers_of(parameter: Any) -> tuple[_Changer, ...]:
+    """The ways to change a parameter of its type."""
+    kind = parameter.type
+    if kind.is_integer:
+        low, high = kind.range
+        near = _nudge(low, high)
+        ways: tuple[_Changer, ...] = (_boundary(dictionary.integers(kind)), _seen, near, near)
+    elif kind is Type.TEXT:
+        ways = (_boundary(dictionary.TEXTS), _seen, _vary_text, _vary_text)
+    elif kind in (Type.HANDLE, Type.POINTER):
+        ways = (_boundary(dictionary.HANDLES),)
+    else:
+        ways = (_seen,)
+    return (*ways, _boundary((None,))) if parameter.nullable or parameter.pointer else ways
+
+
+def _insertable(contract: Contract, state: str) -> tuple[str, ...]:
+    """Legal methods of a state, without those that end the protocol if there are others."""
+    legal = contract.legal(state)
+    return tuple(m for m in legal if m not in contract.terminal) or legal
+
+
+def _series_positions(contract: Contract) -> tuple[str, int, int, int] | None:
+    """Method of the contract's series, and where text (-1: none), index and limit stand in its arguments."""
+    series = contract.series
+    if series is None:
+        return None
+    method = contract.interface.method(series.method)
+    text = method.index(series.text) if series.text else -1
+    return series.method, text, method.index(series.index), method.index(series.limit)
