@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from recorder import hresult
 from recorder.calls import SYNC_EVENT, Handle
 from recorder.interface import Type
@@ -30,17 +32,108 @@ LENGTHS = (1, 30, 31, 79, 80, 127, 128, 255, 256, 259, 260, 261, 1023, 1024, 409
 """Lengths in UTF-16 units where buffers end."""
 
 TEXTS = (
-    *("", " ", "a", "0", "-1", "3 of 20", "100%", "99.5%", "Folder", "Folder/Sub/Sub", "A\\B\\C", "a:b", "a=b", "a,b"),
-    *("%s", "%n", "%x%x%x%x", "%1", "%d%%", "{0}", "{}", "{0.__class__}", "$(x)", "${x}", "&", "&amp;", "<b>x</b>"),
-    *("<b>", "]]>", "[bold]", "[/]", "[red", "\\", "'", '"', "'; --", "=1+1", "+1", "-1", "@x", "\x1b[31m", "\x1b]0;x\x07"),
-    *("\ud800", "\udc00", "\udc00\ud800", "a\ud800", "\udbff\udfff".encode("utf-16", "surrogatepass").decode("utf-16")),
-    *("\ufffe", "\uffff", "\ufeffx", "\x01", "\x07", "\x08", "\t", "\r", "\n", "a\r\nb", "\x1f", "\x7f", "\x85", "\u2028"),
-    *("\u202e evil", "\u2066x", "\u200f", "\u061c", "\u200b", "a\u200db", "e\u0301", "\u00e9", "I\u0131\u0130i", "ﬁ"),
-    *("e" + "\u0301" * 30, "👩‍👩‍👧‍👦", "🚀🧪", "受信箱", "Отправленные", "صندوق", "\ue000", "ẞ", "CON", "..", "/", "C:\\x"),
+    *(
+        "",
+        " ",
+        "a",
+        "0",
+        "-1",
+        "3 of 20",
+        "100%",
+        "99.5%",
+        "Folder",
+        "Folder/Sub/Sub",
+        "A\\B\\C",
+        "a:b",
+        "a=b",
+        "a,b",
+    ),
+    *(
+        "%s",
+        "%n",
+        "%x%x%x%x",
+        "%1",
+        "%d%%",
+        "{0}",
+        "{}",
+        "{0.__class__}",
+        "$(x)",
+        "${x}",
+        "&",
+        "&amp;",
+        "<b>x</b>",
+    ),
+    *(
+        "<b>",
+        "]]>",
+        "[bold]",
+        "[/]",
+        "[red",
+        "\\",
+        "'",
+        '"',
+        "'; --",
+        "=1+1",
+        "+1",
+        "-1",
+        "@x",
+        "\x1b[31m",
+        "\x1b]0;x\x07",
+    ),
+    *(
+        "\ud800",
+        "\udc00",
+        "\udc00\ud800",
+        "a\ud800",
+        "\udbff\udfff".encode("utf-16", "surrogatepass").decode("utf-16"),
+    ),
+    *(
+        "\ufffe",
+        "\uffff",
+        "\ufeffx",
+        "\x01",
+        "\x07",
+        "\x08",
+        "\t",
+        "\r",
+        "\n",
+        "a\r\nb",
+        "\x1f",
+        "\x7f",
+        "\x85",
+        "\u2028",
+    ),
+    *(
+        "\u202e evil",
+        "\u2066x",
+        "\u200f",
+        "\u061c",
+        "\u200b",
+        "a\u200db",
+        "e\u0301",
+        "\u00e9",
+        "I\u0131\u0130i",
+        "ﬁ",
+    ),
+    *(
+        "e" + "\u0301" * 30,
+        "👩‍👩‍👧‍👦",
+        "🚀🧪",
+        "受信箱",
+        "Отправленные",
+        "صندوق",
+        "\ue000",
+        "ẞ",
+        "CON",
+        "..",
+        "/",
+        "C:\\x",
+    ),
 )
 """Texts that parsers, formatters, terminals and file systems take in their own way."""
 
 
+@functools.cache
 def integers(kind: Type) -> tuple[int, ...]:
     """Boundary values of an integer type."""
     if kind is Type.HRESULT:

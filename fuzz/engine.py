@@ -26,12 +26,12 @@ from types import TracebackType
 from typing import Any
 
 from fuzz import generate
-from fuzz.mutators import Environment, mutate
+from fuzz.mutators import Environment, Mutator, mutate
 from recorder import hresult
 from recorder.calls import Call, Handle, OutcomeKind
 from recorder.contract import Contract, Level, contract_of, level_of
 from recorder.interface import Type
-from replayer.handles import EventHandle
+from replayer.handles import CLOSED, EventHandle
 from replayer.player import Journal, PlayOptions, play
 from replayer.target import Target
 
@@ -39,7 +39,7 @@ __all__ = ["Batch", "Engine", "Suspect"]
 
 _POOL = 24  # base sequences of a batch
 _KEPT = 4000  # sequences kept for having brought something new
-_STATE_EVERY = 4  # the target's visible state is looked at after every so many sequences
+_STATE_MASK = 3  # the target's visible state is looked at after every fourth sequence
 _STATES = 20_000  # states remembered: a target that counts upward must not flood the corpus
 
 
@@ -83,11 +83,13 @@ class Engine:
         self.seed = seed
         self.seeds = [_plain(calls) for calls in seeds if calls]
         self.kept: list[list[Call]] = []
+        self.avoid: set[tuple[str, tuple[Any, ...]]] = set()
         self._slow = slow
         self._novelty = novelty
         self._journal = journal
         self._env = Environment(self.contract, [*self.seeds], Random(seed))
         self._states: set[object] = set()
+        self._only_the_end_matters = _only_the_end_matters(self.contract)
         self._reported: Counter[str] = Counter()
         self._screen = _Screen(target, slow)
 
@@ -113,43 +115,57 @@ class Engine:
         env = self._env
         env.seed(random)
         env.corpus = [*self.seeds, *self.kept[-200:]]
-        pool = [self._base(random, level) for _ in range(_POOL)]
+        bases = _POOL if level is not Level.CONFORMING else max(_POOL, size // 8)
+        pool = [self._base(random, level) for _ in range(bases)]
         draw = random.random
         for index in range(size):
             env.used.clear()
             env.threaded = False
-            calls = mutate(pool[int(draw() * _POOL)], env, level)
-            if level is not Level.HOSTILE:
-                calls = self._within(calls, level)
+            calls = mutate(pool[int(draw() * bases)], env, level)
+            if level is Level.LENIENT:
+                calls = self._legal(calls)
             yield index, calls
 
     def run(
-        self, number: int, level: Level, size: int, *, start: int = 0, deadline: float | None = None
+        self,
+        number: int,
+        level: Level,
+        size: int,
+        *,
+        start: int = 0,
+        until: int | None = None,
+        deadline: float | None = None,
     ) -> Batch:
-        """Play a batch from sequence `start` on, until `deadline` (time.monotonic seconds)."""
+        """Play sequences `start` to `until` of a batch, no longer than to `deadline` (time.monotonic seconds)."""
         batch = Batch(number)
-        screen, novelty, terminal = self._screen, self._novelty, self.contract.terminal
-        applied = batch.applied
+        env, screen, novelty, journal, avoid = self._env, self._screen, self._novelty, self._journal, self.avoid
+        terminal = self.contract.terminal
+        applied: list[Mutator] = []
+        done = made = ended = 0
         with screen.watching():
             for index, calls in self.sequences(number, level, size):
                 if index < start:
                     continue
-                if deadline is not None and index & 15 == 0 and time.monotonic() > deadline:
+                if index == until or (
+                    deadline is not None and index & 15 == 0 and done and time.monotonic() > deadline
+                ):
                     break
-                if self._journal:
-                    self._journal.note(number, index)
-                threaded = self._env.threaded
-                trouble = screen.threads(calls) if threaded else screen.play(calls)
-                batch.done += 1
-                batch.calls += len(calls)
-                if calls[-1][0] in terminal or any(call[0] in terminal for call in calls):
-                    batch.ended += 1
-                for mutator in self._env.used:
-                    applied[mutator.name] += 1
+                if avoid and any((call.method, call.args) in avoid for call in calls):
+                    continue
+                if journal is not None:
+                    journal.note(number, index)
+                trouble = screen.threads(calls) if env.threaded else screen.play(calls)
+                done += 1
+                made += len(calls)
+                if calls[-1][0] in terminal or not terminal.isdisjoint(map(_METHOD, calls)):
+                    ended += 1
+                applied += env.used
                 if trouble:
                     self._report(batch, index, calls, f"{trouble} at level {level}")
-                elif (novelty is not None and novelty()) or (index % _STATE_EVERY == 0 and self._new_state()):
-                    batch.fresh.append((calls, [m.name for m in self._env.used]))
+                elif (novelty is not None and novelty()) or (index & _STATE_MASK == 0 and self._new_state()):
+                    batch.fresh.append((calls, [m.name for m in env.used]))
+        batch.done, batch.calls, batch.ended = done, made, ended
+        batch.applied.update(mutator.name for mutator in applied)
         return batch
 
     def sequence(self, number: int, level: Level, size: int, index: int) -> list[Call]:
@@ -180,18 +196,12 @@ class Engine:
         calls = random.choice(self.kept)
         return calls if self._level(calls) <= level else None
 
-    def _within(self, calls: list[Call], level: Level) -> list[Call]:
-        """The longest beginning of a sequence that stays within a level; a fresh one if there is none."""
-        if level is Level.LENIENT:
-            end = self._legal_length(calls)
-        else:
-            end = len(calls)
-            while end and self._level(calls[:end]) > level:
-                end //= 2
-        if end:
-            return calls if end == len(calls) else calls[:end]
-        self._env.used.clear()
-        return [self._env.call(self._env.legal[self.contract.start][0])]
+    def _legal(self, calls: list[Call]) -> list[Call]:
+        """The beginning of a sequence that the contract's order allows."""
+        end = self._legal_length(calls)
+        if end == len(calls):
+            return calls
+        return calls[:end] or [self._env.call(self._env.legal[self.contract.start][0])]
 
     def _level(self, calls: list[Call]) -> Level:
         return level_of(self.contract, calls, len(calls) - 1)
@@ -200,6 +210,11 @@ class Engine:
         """How many calls go before one that the contract's order forbids."""
         transitions = self.contract.transitions
         state = self.contract.start
+        if self._only_the_end_matters:
+            methods = [*map(_METHOD, calls)]
+            return min(
+                (methods.index(name) + 1 for name in self.contract.terminal if name in methods), default=len(calls)
+            )
         for number, call in enumerate(calls):
             step = transitions.get((state, call[0]))
             if step is None or step[1] is not None:
@@ -216,6 +231,15 @@ class Engine:
             return False
         self._states.add(state)
         return True
+
+
+def _only_the_end_matters(contract: Contract) -> bool:
+    """Whether every call is legal until the one that ends the protocol has been made."""
+    return all(
+        rule is None and (to in contract.ended) == (method in contract.terminal)
+        for (state, method), (to, rule) in contract.transitions.items()
+        if state not in contract.ended and state != contract.released
+    )
 
 
 def _length(random: Random) -> int:
@@ -252,7 +276,10 @@ class _Screen:
         self._slow_ns = int(slow * 1e9)
         self._caught: list[str] = []
         self._instance: Any = None
-        self._given: dict[int, EventHandle] = {}
+        self._handles = _LiveHandles()
+        self._given: set[EventHandle] = set()  # only for a target that promises to close them
+        self._running = 0  # threads that were there before
+        self._ended = 0  # perf_counter_ns when the last sequence ended, which is when the next begins
         names = [m.name for m in target.interface.calls]
         self._names = names
         self._bind: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(*names)
@@ -268,22 +295,20 @@ class _Screen:
         factory = getattr(target, "factory", None)
         self._factory: Callable[[], Any] | None = factory if self._plain_hresults else None
         self._invariant = False
-        self._promises: frozenset[str] = frozenset()
+        self._must_close = False
         if self._factory:
             instance = target.instance()
             self._invariant = instance.invariant is not None
-            self._promises = instance.promises
+            self._must_close = "closes-handle" in instance.promises
 
     def play(self, calls: list[Call]) -> str:
         if self._factory is None:
             return self.threads(calls)
         method = ""
         odd: Any = None
-        given = self._given
-        running = _thread._count()
-        started = time.perf_counter_ns()
+        started = self._ended
         self._instance = instance = self._factory()
-        table = dict(zip(self._names, self._bind(instance), strict=True))
+        table = dict(zip(self._names, self._bind(instance)))  # noqa: B905 - as many as there are names
         for _, name in self._with_handles:
             table[name] = partial(self._call_with_handles, table[name])
         try:
@@ -300,42 +325,42 @@ class _Screen:
                     if answer is not None and answer is not _S_OK:
                         odd = (method, answer)
         except BaseException as error:
-            given.clear()
+            self._handle_trouble()
+            self._ended = time.perf_counter_ns()
             return f"{type(error).__name__} at {_where(error.__traceback__)} in {method}"
-        if given:
-            trouble = self._handle_trouble()
-            if trouble:
-                return trouble
+        if (CLOSED or self._given) and (trouble := self._handle_trouble()):
+            return trouble
         if odd is not None and (trouble := _odd_answer(*odd)):
             return trouble
-        if time.perf_counter_ns() - started > self._slow_ns:
+        self._ended = ended = time.perf_counter_ns()
+        if ended - started > self._slow_ns:
             return f"slow after {method}"
-        if _thread._count() > running:
+        if _thread._count() > self._running:
             self._settle()
         if self._caught:
             return self._caught.pop()
         return ""
 
     def _call_with_handles(self, function: Callable[..., Any], *args: Any) -> Any:
-        given = self._given
-        live = []
+        """Symbolic handles become live ones; the same objects serve sequence after sequence."""
         for value in args:
             if value.__class__ is Handle:
-                token = value.token
-                if token not in given:
-                    given[token] = EventHandle(token)
-                live.append(given[token])
-            else:
-                live.append(value)
-        return function(*live)
+                live = self._handles
+                args = tuple([live[v.token] if v.__class__ is Handle else v for v in args])
+                if self._must_close:
+                    self._given.update(v for v in args if v.__class__ is EventHandle)
+                break
+        return function(*args)
 
     def _handle_trouble(self) -> str:
-        closed = [handle.closes for handle in self._given.values()]
-        left = [h for h in self._given.values() if not h.closes and h.token >= 0]
+        """Look at the handles that were closed, and make them anew for the next sequence."""
+        twice = any(handle.closes > 1 for handle in CLOSED)
+        left = any(not handle.closes and handle.token >= 0 for handle in self._given)
+        for handle in CLOSED:
+            handle.closes = 0
+        CLOSED.clear()
         self._given.clear()
-        if max(closed) > 1:
-            return "handle closed twice"
-        return "handle left open" if left and "closes-handle" in self._promises else ""
+        return "handle closed twice" if twice else "handle left open" if left else ""
 
     def _settle(self) -> None:
         """The target started threads: give them a moment, so that what they raise belongs to this sequence."""
@@ -343,6 +368,8 @@ class _Screen:
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and thread is not threading.main_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        self._running = _thread._count()
+        self._ended = time.perf_counter_ns()
 
     def threads(self, calls: list[Call]) -> str:
         """The same through the player, for calls on several threads, native targets and other answers."""
@@ -375,9 +402,11 @@ class _Screen:
     def watching(self) -> Iterator[None]:
         """Notice exceptions that end in the interpreter's hooks."""
         hooks = threading.excepthook, sys.unraisablehook
+        self._running = _thread._count()
+        self._ended = time.perf_counter_ns()
 
         def caught(args: Any) -> None:
-            self._caught.append(f"{args.exc_type.__name__} at {_where(args.exc_traceback)} in a thread or finaliser")
+            self._caught.append(f"{args.exc_type.__name__} at {_where(args.exc_traceback)}, caught by nobody")
 
         threading.excepthook = sys.unraisablehook = caught
         try:
@@ -386,7 +415,14 @@ class _Screen:
             threading.excepthook, sys.unraisablehook = hooks
 
 
+class _LiveHandles(dict[int, EventHandle]):
+    def __missing__(self, token: int) -> EventHandle:
+        self[token] = EventHandle(token)
+        return self[token]
+
+
 _S_OK = 0
+_METHOD = operator.itemgetter(0)
 _QUICK = PlayOptions(main_thread=True, join_seconds=0.05)
 
 
@@ -419,4 +455,3 @@ def _shape(value: Any) -> object:
     if kind is float:
         return ("float", value < 0, value == 0)
     return value if isinstance(value, enum.Enum) else kind.__name__
-

@@ -106,7 +106,8 @@ class _Sync:
         code = self.random.choice(_FAILURES if self.random.random() < 0.7 else _WARNINGS)
         if hresult.failed(code):
             self.failure = code
-        self._call(report.method, **{report.code: code, report.text: f"Problem 0x{hresult.unsigned(code):08X}"})
+        named: dict[str, Argument] = {report.code: code, report.text: f"Problem 0x{hresult.unsigned(code):08X}"}
+        self._call(report.method, **named)
 
     def _end(self) -> None:
         final = self.contract.final
@@ -128,5 +129,3 @@ def sequence(contract: Contract, random: Random, level: Level, length: int) -> l
     if level is not Level.HOSTILE:
         return conforming(contract, random, length)
     return [any_call(random.choice(contract.interface.calls), random) for _ in range(max(length, 1))]
-
-

@@ -26,7 +26,7 @@ from recorder.interface import Type
 __all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
 
 Calls = list[Call]
-_FRESH_CALLS = 64
+_FRESH_CALLS = 32
 _new = tuple.__new__
 
 
@@ -63,7 +63,7 @@ class Environment:
 
     def __init__(self, contract: Contract, corpus: Sequence[Calls], random: Random):
         self.contract = contract
-        self.corpus = corpus
+        self.corpus: Sequence[Calls] = corpus
         self.max_calls = 2000
         self.threaded = False
         self.used: list[Mutator] = []
@@ -76,6 +76,7 @@ class Environment:
             (m.name, p): [] for m in methods for p in range(len(m.inputs))
         }
         self._changers = {m.name: tuple(map(_changers_of, m.inputs)) for m in methods}
+        self.texts = {m.name: [n for n, p in enumerate(m.inputs) if p.type is Type.TEXT] for m in methods}
         self.series = _series_positions(contract)
         self.shares = {m.name: m.share for m in MUTATORS.values()}
         self.tables: dict[Level, list[Mutator]] = {}
@@ -134,7 +135,7 @@ def mutate(base: Calls, env: Environment, level: Level) -> Calls:
         mutator = table[int(random() * size)]
         if mutator.apply(calls, env):
             used.append(mutator)
-            again *= 0.5
+            again *= 0.4
         else:
             again *= 0.9
     if not calls:
@@ -219,16 +220,16 @@ def count_up(calls: Calls, env: Environment) -> bool:
     if not env.series or len(calls) > env.max_calls:
         return False
     method, _, index, limit = env.series
-    places = [number for number, call in enumerate(calls) if call.method == method]
-    if not places:
+    at = int(env.random() * len(calls)) if calls else 0
+    if not calls or calls[at].method != method:
         return False
-    at = places[env.below(len(places))]
     call = calls[at]
     start = call.args[index] if len(call.args) > index else None
     if not isinstance(start, int):
         return False
-    steps = 2 + env.below(6) if env.random() < 0.9 else 10 + env.below(300)
-    run = [_with(_with(call, index, min(start + n, 2**32 - 1)), limit, start + steps) for n in range(1, steps + 1)]
+    steps = 2 + env.below(6) if env.random() < 0.97 else 10 + env.below(300)
+    last = start + steps
+    run = [_with2(call, index, min(position, 2**32 - 1), limit, last) for position in range(start + 1, last + 1)]
     calls[at + 1 : at + 1] = run
     return True
 
@@ -241,7 +242,7 @@ def truncate(calls: Calls, env: Environment) -> bool:
     return True
 
 
-@_mutator(_CONFORMING)
+@_mutator(_LENIENT)
 def insert_legal(calls: Calls, env: Environment) -> bool:
     """A call that the contract allows at that place."""
     transitions = env.contract.transitions
@@ -268,14 +269,15 @@ def insert_illegal(calls: Calls, env: Environment) -> bool:
 @_mutator(_HOSTILE, 2)
 def call_after_end(calls: Calls, env: Environment) -> bool:
     """Calls go on after the one that ends the protocol."""
-    ends = [number for number, call in enumerate(calls) if call.method in env.contract.terminal]
-    if not ends:
+    at = _end(calls, env) + 1
+    if at == 0:
         return False
-    at = ends[-1] + 1
-    source = env.corpus[env.below(len(env.corpus))] if env.corpus and env.random() < 0.5 else calls[: ends[-1]]
+    source = (
+        env.corpus[int(env.random() * len(env.corpus))] if env.corpus and env.random() < 0.5 else calls[: at - 1]
+    )
     if not source:
         return False
-    start = env.below(len(source))
+    start = int(env.random() * len(source))
     calls[at:at] = source[start : start + 1 + env.below(3)]
     return True
 
@@ -283,17 +285,26 @@ def call_after_end(calls: Calls, env: Environment) -> bool:
 @_mutator(_HOSTILE, 2)
 def end_twice(calls: Calls, env: Environment) -> bool:
     """The call that ends the protocol is made again."""
-    ends = [call for call in calls if call.method in env.contract.terminal]
-    if not ends:
+    at = _end(calls, env)
+    if at < 0:
         return False
-    calls.insert(env.below(len(calls) + 1) if env.random() < 0.5 else len(calls), ends[0])
+    calls.insert(env.below(len(calls) + 1) if env.random() < 0.5 else len(calls), calls[at])
     return True
+
+
+def _end(calls: Calls, env: Environment) -> int:
+    """Where the last call stands that ends the protocol; -1 if there is none."""
+    terminal = env.contract.terminal
+    for at in range(len(calls) - 1, -1, -1):
+        if calls[at].method in terminal:
+            return at
+    return -1
 
 
 @_mutator(_LENIENT, 1)
 def change_thread(calls: Calls, env: Environment) -> bool:
     """Some of the calls come from another thread, one after the other still."""
-    if len(calls) < 2 or env.random() < 0.95:  # playing on threads costs much more: keep it rare
+    if len(calls) < 2 or env.random() < 0.99:  # playing on threads costs much more: keep it rare
         return False
     at = env.below(len(calls))
     until = at + 1 + env.below(len(calls) - at)
@@ -313,6 +324,14 @@ def _with(call: Call, position: int, value: Argument) -> Call:
     return _new(Call, (call.method, changed, call.thread, call.time_ns))
 
 
+def _with2(call: Call, one: int, value: Argument, other: int, second: Argument) -> Call:
+    """The call with two arguments changed."""
+    args = list(call.args)
+    args[one] = value
+    args[other] = second
+    return _new(Call, (call.method, tuple(args), call.thread, call.time_ns))
+
+
 @_mutator(_LENIENT, 12)
 def change_argument(calls: Calls, env: Environment) -> bool:
     """One argument takes a boundary value, one near its present value, or one seen elsewhere."""
@@ -325,6 +344,20 @@ def change_argument(calls: Calls, env: Environment) -> bool:
     position = int(env.random() * len(call.args))
     calls[at] = _with(call, position, env.change(call, position))
     return True
+
+
+@_mutator(_CONFORMING, 3)
+def change_text(calls: Calls, env: Environment) -> bool:
+    """A text that is there takes another: it never breaks a rule, since a new text is a new step."""
+    if not calls:
+        return False
+    at = int(env.random() * len(calls))
+    call = calls[at]
+    for position in env.texts.get(call.method, ()):
+        if position < len(call.args) and isinstance(call.args[position], str):
+            calls[at] = _with(call, position, _vary_text(call, position, env))
+            return True
+    return False
 
 
 @_mutator(_HOSTILE, 1)
@@ -362,22 +395,22 @@ def relate_arguments(calls: Calls, env: Environment) -> bool:
         i, m = dictionary.PAIRS[env.below(len(dictionary.PAIRS))]
     else:
         i, m = (max(m - 1, 0), m) if chance == 6 else (i, max(i - 1, 0))
-    calls[at] = _with(_with(call, index, i), limit, m)
+    calls[at] = _with2(call, index, i, limit, m)
     return True
 
 
 @_mutator(_LENIENT, 2)
 def copy_argument(calls: Calls, env: Environment) -> bool:
     """An argument takes the value that the same parameter had in another call of the sequence."""
-    if len(calls) < 2:
+    size = len(calls)
+    if size < 2:
         return False
-    at = env.below(len(calls))
-    call = calls[at]
-    others = [c for c in calls if c.method == call.method and len(c.args) == len(call.args)]
-    if len(others) < 2 or not call.args:
+    at, other = int(env.random() * size), int(env.random() * size)
+    call, source = calls[at], calls[other]
+    if at == other or call.method != source.method or len(call.args) != len(source.args) or not call.args:
         return False
-    position = env.below(len(call.args))
-    calls[at] = _with(call, position, others[env.below(len(others))].args[position])
+    position = int(env.random() * len(call.args))
+    calls[at] = _with(call, position, source.args[position])
     return True
 
 
@@ -462,7 +495,7 @@ def _cut(text: str, env: Environment) -> str:
 
 
 def _to_length(text: str, env: Environment) -> str:
-    length = dictionary.LENGTHS[env.below(len(dictionary.LENGTHS))]
+    length = dictionary.LENGTHS[int(env.random() ** 3 * len(dictionary.LENGTHS))]  # long ones are slow: rarer
     return (text * (length // len(text) + 1))[:length]
 
 
@@ -477,7 +510,7 @@ def _changers_of(parameter: Any) -> tuple[_Changer, ...]:
         near = _nudge(low, high)
         ways: tuple[_Changer, ...] = (_boundary(dictionary.integers(kind)), _seen, near, near)
     elif kind is Type.TEXT:
-        ways = (_boundary(dictionary.TEXTS), _seen, _vary_text, _vary_text)
+        ways = (_boundary(dictionary.TEXTS), _boundary(dictionary.TEXTS), _seen, _vary_text)
     elif kind in (Type.HANDLE, Type.POINTER):
         ways = (_boundary(dictionary.HANDLES),)
     else:

@@ -148,7 +148,7 @@ def text_at(address: int) -> str:
         if end >= 0:
             break
         done, address, size = done + size, address + size, _PAGE
-    return utf_16_le_decode(b"".join(blocks)[:limit], "surrogatepass")[0]
+    return utf_16_le_decode(b"".join(blocks)[:limit], "surrogatepass", True)[0]
 
 
 @functools.lru_cache(256)

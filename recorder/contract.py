@@ -19,9 +19,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from recorder import hresult
-from recorder.calls import SYNC_EVENT, Argument, Call, Enter, Event, Handle, Leave, Opaque, Outcome, Trace
+from recorder.calls import (
+    SYNC_EVENT,
+    Argument,
+    Call,
+    Enter,
+    Event,
+    Handle,
+    Leave,
+    Opaque,
+    Outcome,
+    OutcomeKind,
+    Trace,
+)
 from recorder.interface import Interface, Parameter, Type
-from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
 from recorder.rules import RULES, Rule
 
 __all__ = [
@@ -38,6 +50,9 @@ __all__ = [
     "level_of",
     "lint",
 ]
+
+
+_QUERY, _, _RELEASE = (method.name for method in IUNKNOWN.methods)
 
 
 class Level(enum.IntEnum):
@@ -108,9 +123,7 @@ class Contract:
     @functools.cached_property
     def terminal(self) -> frozenset[str]:
         """Methods that lead to an end state."""
-        return frozenset(
-            m for (_, m), (to, rule) in self.transitions.items() if rule is None and to in self.ended
-        )
+        return frozenset(m for (_, m), (to, rule) in self.transitions.items() if rule is None and to in self.ended)
 
     @functools.cached_property
     def _positions(self) -> Mapping[str, tuple[int, ...]]:
@@ -227,11 +240,16 @@ class Monitor:
         self._protocol_calls = 0
 
     def enter(self, number: int, call: Call) -> None:
-        if any(other.thread != call.thread for other in self._open.values()):
-            self._break("P20", number, f"{call.method} overlaps a call on another thread")
-        self._open[number] = call
+        running = self._open
         if call.method in self.interface.unknown:
+            running[number] = call
+            if self.state == self.contract.released:
+                broken = "P2" if call.method == _RELEASE else "P3"
+                self._break(broken, number, f"{call.method} in state {self.state}")
             return
+        if running and any(self._overlaps(call, other) for other in running.values()):
+            self._break("P20", number, f"{call.method} overlaps a call on another thread")
+        running[number] = call
         self._check_types(number, call)
         self._protocol_calls += 1
         following, rule = self.contract.transitions.get((self.state, call.method), (self.state, None))
@@ -246,19 +264,24 @@ class Monitor:
         if call.method in self.interface.unknown:
             self._count(number, call, outcome)
 
+    def step(self, number: int, call: Call) -> None:
+        """A call with no outcome to judge by: it succeeds, on an object that its host holds on to."""
+        self.enter(number, call)
+        count = max(self._references, 0) if call.method == _RELEASE else 0
+        self.leave(number, Outcome(value=count))
+
     def finish(self, number: int, *, cut: bool = False) -> list[Violation]:
         """The sequence ends after `number` calls; `cut` if it was torn, so that its end says nothing."""
         contract = self.contract
         if not cut:
-            if (
-                contract.final
-                and self._protocol_calls
-                and self.state not in {*contract.ended, contract.released}
-            ):
+            if contract.final and self._protocol_calls and self.state not in {*contract.ended, contract.released}:
                 self._break("P12", number, f"ends in state {self.state}, without {contract.final.method}")
             if self._references > 0:
                 self._break("P2", number, f"{self._references} references were not released")
         return self.violations
+
+    def _overlaps(self, call: Call, other: Call) -> bool:
+        return other.thread != call.thread and other.method not in self.interface.unknown
 
     def _break(self, rule: str, number: int, message: str) -> None:
         if rule in self.contract.rules:
@@ -270,7 +293,7 @@ class Monitor:
             self._break("T1", number, f"{call.method} takes {len(inputs)} arguments, got {len(call.args)}")
         for parameter, value in zip(inputs, call.args, strict=False):
             if not fits(parameter, value):
-                self._break("T1", number, f"{call.method}.{parameter.name} is {value!r:.60}")
+                self._break("T1", number, f"{call.method}.{parameter.name} is {_shown(value)}")
 
     def _check_shape(self, number: int, call: Call) -> None:
         contract = self.contract
@@ -291,13 +314,14 @@ class Monitor:
         if not isinstance(index, int) or not isinstance(limit, int):
             return
         if limit <= 0:
-            self._break("P6", number, f"{series.limit} is {limit}")
+            self._break("P6", number, f"{series.limit} is {_shown(limit)}")
         elif not 0 <= index <= limit:
-            self._break("P6", number, f"{series.index} {index} of {limit}")
+            self._break("P6", number, f"{series.index} {_shown(index)} of {_shown(limit)}")
         last_text, last_index, last_limit = self._step or (text, index, limit)
         same_step = limit == last_limit and (text is None or text == last_text)
         if same_step and index < last_index:
-            self._break("P7", number, f"{series.index} falls from {last_index} to {index} within a step")
+            fall = f"from {_shown(last_index)} to {_shown(index)}"
+            self._break("P7", number, f"{series.index} falls {fall} within a step")
         self._step = (last_text if text is None else text, index, limit)
 
     def _check_final(self, number: int, call: Call, final: Final) -> None:
@@ -312,27 +336,35 @@ class Monitor:
         elif result == 0 and self._failures:
             self._break("P18", number, f"{final.method}(S_OK) after {self._failures} reported failures")
         if not hresult.failed(result) and self._step and self._step[1] != self._step[2]:
-            self._break("P8", number, f"success at {self._step[1]} of {self._step[2]}")
+            self._break("P8", number, f"success at {_shown(self._step[1])} of {_shown(self._step[2])}")
 
     def _count(self, number: int, call: Call, outcome: Outcome) -> None:
         """Reference counting, as far as the trace shows it (P1, P2, P3)."""
-        query, _, release = (m.name for m in self.interface.root.methods)
-        if call.method == release:
+        if self.interface.root != IUNKNOWN or self.state == self.contract.released:
+            return
+        succeeded = outcome.kind is OutcomeKind.RETURNED and outcome.value == 0
+        if call.method == _RELEASE:
             self._references -= 1
-            if outcome.value == 0:
-                if self.contract.released:
-                    self.state = self.contract.released
+            if succeeded:
+                self._released(number)
             elif self._references < 0:
-                self._break("P2", number, f"{release} without a reference of the caller's own")
-        elif call.method != query:
+                self._break("P2", number, f"{call.method} without a reference of the caller's own")
+        elif call.method != _QUERY:
             self._references += 1
-        elif outcome.value == 0:
+        elif succeeded:
             self._references += 1
             if self._protocol_calls and not self._queried:
-                self._break(
-                    "P1", number, f"the first successful {query} comes after {self._protocol_calls} calls"
-                )
+                first = f"the first successful {call.method}"
+                self._break("P1", number, f"{first} comes after {self._protocol_calls} calls")
             self._queried = True
+
+    def _released(self, number: int) -> None:
+        """The object's count is 0."""
+        contract = self.contract
+        if contract.final and self._protocol_calls and self.state not in contract.ended:
+            self._break("P12", number, f"released in state {self.state}, without {contract.final.method}")
+        if contract.released:
+            self.state = contract.released
 
 
 def lint(trace: Trace) -> list[Violation]:
@@ -349,8 +381,7 @@ def level_of(contract: Contract, calls: Iterable[Call], upto: int | None = None)
     monitor = Monitor(contract)
     number = -1
     for number, call in enumerate(calls):
-        monitor.enter(number, call)
-        monitor.leave(number, Outcome())
+        monitor.step(number, call)
         if number == upto:
             break
     if upto is None:
@@ -370,6 +401,11 @@ def fits(parameter: Parameter, value: object) -> bool:
     if parameter.type in (Type.TEXT, Type.IID):
         return isinstance(value, str)
     return isinstance(value, Handle) and not isinstance(value, Opaque)
+
+
+def _shown(value: object) -> str:
+    """A value in a message; Python refuses to spell very large numbers in decimal."""
+    return (hex(value) if isinstance(value, int) and abs(value) >= 2**64 else repr(value))[:60]
 
 
 def _follow(contract: Contract, events: Iterable[Event], *, cut: bool) -> Monitor:

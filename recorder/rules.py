@@ -73,7 +73,7 @@ RULES = _rules(
         "Make no call after your last Release.",
         "The object may be gone: the call lands in freed memory.",
         "Release only when the last call has returned, on every thread.",
-        "S:nn-unknwn-iunknown-release",
+        "S:nf-unknwn-iunknown-release",
     ),
     (
         "P4",

@@ -424,9 +424,9 @@ class _Scanner:
         return text
 
     def error(self, message: str) -> TextError:
-        rest = self.line[self.position :]
-        column = f"column {self.position + 1}: " if self.position else ""
-        return TextError(f"{column}{message}" + (f" at {escape(rest[:40])}" if rest else ""), self.number)
+        rest = self.line[self.position : self.position + 40]
+        found = f"at {escape(rest)}" if rest else "at the end of the line"
+        return TextError(f"column {self.position + 1}: {message} {found}", self.number)
 
 
 _IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
@@ -465,7 +465,6 @@ class _Reader:
     def __init__(self) -> None:
         self._fields: dict[str, Any] = {}
         self._extra: dict[str, Any] = {}
-        self._interface = _DEFAULTS.interface
         self._threads: list[Thread] | None = None
         self._used_threads = 1
         self._events: list[Event] = []
@@ -487,7 +486,7 @@ class _Reader:
             self._call(scanner)
 
     def trace(self) -> Trace:
-        header = Header(interface=self._interface, **self._fields, extra=self._extra)
+        header = Header(**self._fields, extra=self._extra)
         threads = [Thread()] * self._used_threads if self._threads is None else self._threads
         return Trace(header, tuple(self._events), tuple(threads))
 
@@ -497,19 +496,11 @@ class _Reader:
 
     def _header(self, found: re.Match[str], scanner: _Scanner) -> None:
         key, value = found[1], _from_json(scanner.line[scanner.position :])
-        if key == "interface":
-            if "interface" in self._fields:
-                raise ValueError("interface is given twice")
-            self._interface = _interface(value)
-        elif key in _FIELDS:
-            if key in self._fields:
-                raise ValueError(f"{key} is given twice")
-            self._fields[key] = _checked(key, value)
-        else:
-            extra = key or json.loads(found[0].rstrip()[:-1])
-            if extra in self._extra:
-                raise ValueError(f"{extra!r:.60} is given twice")
-            self._extra[extra] = value
+        fields = self._fields if key == "interface" or key in _FIELDS else self._extra
+        name = key or json.loads(found[0].rstrip()[:-1])
+        if name in fields:
+            raise ValueError(f"{escape(name):.60} is given twice")
+        fields[name] = _checked(key, value) if fields is self._fields else value
 
     def _thread(self, found: re.Match[str], scanner: _Scanner) -> None:
         if found[1] is None:
@@ -524,13 +515,14 @@ class _Reader:
         scanner.end()
 
     def _call(self, scanner: _Scanner) -> None:
-        number, call = _parse_call(scanner, self._interface, len(self._methods))
+        interface = self._fields.get("interface", _DEFAULTS.interface)
+        number, call = _parse_call(scanner, interface, len(self._methods))
         threads = _MAX_THREADS if self._threads is None else len(self._threads)
         if call.thread >= threads:
             raise ValueError(f"there is no thread t{call.thread}")
         if number in self._methods:
             raise ValueError(f"call {number} is there already")
-        method = self._interface.method(call.method)
+        method = interface.method(call.method)
         self._used_threads = max(self._used_threads, call.thread + 1)
         self._methods[number] = method
         self._events.append(Enter(number, call))
@@ -550,16 +542,14 @@ class _Reader:
         scanner.end()
 
 
-def _interface(value: Any) -> Interface:
-    if not isinstance(value, str):
-        return Interface.from_description(value)
-    if value not in INTERFACES:
-        raise ValueError(f"unknown interface {value!r:.60}; give its whole description")
-    return INTERFACES[value]
-
-
 def _checked(field: str, value: Any) -> Any:
     """A header field's value, if it is one that the field can have."""
+    if field == "interface":
+        if not isinstance(value, str):
+            return Interface.from_description(value)
+        if value not in INTERFACES:
+            raise ValueError(f"unknown interface {value!r:.60}; give its whole description")
+        return INTERFACES[value]
     default = getattr(_DEFAULTS, field)
     expected: Any = {"sync_flags": int, "redaction": str}.get(field, type(default))
     if type(value) is not expected and not (value is None and default is None):

@@ -14,10 +14,10 @@ __all__ = ["differences"]
 def differences(recorded: Trace, replayed: Trace) -> Iterator[tuple[int, str]]:
     """(call number, message) for each call whose answer is not the recorded one.
 
-    A returned None and S_OK are the same answer; calls without a recorded or replayed outcome say nothing.
+    A returned None and S_OK are the same answer; calls without a recorded or replayed answer say nothing.
     """
     for (number, call, before), (_, _, after) in zip(recorded.played, replayed.played, strict=False):
-        if before is None or after is None or OutcomeKind.NOT_RUN in (before.kind, after.kind):
+        if before is None or after is None or not (_is_known(before) and _is_known(after)):
             continue
         method = replayed.interface.method(call.method)
         if _answer(before) != _answer(after):
@@ -25,6 +25,13 @@ def differences(recorded: Trace, replayed: Trace) -> Iterator[tuple[int, str]]:
                 number,
                 f"{call.method} {_describe(after, method)}, recorded {_describe(before, method)}",
             )
+
+
+def _is_known(outcome: Outcome) -> bool:
+    """Whether it tells what the host answered: a return with a detail is one whose answer was lost."""
+    return outcome.kind is not OutcomeKind.NOT_RUN and not (
+        outcome.kind is OutcomeKind.RETURNED and outcome.detail
+    )
 
 
 def _answer(outcome: Outcome) -> tuple[OutcomeKind, Argument, tuple[Argument, ...]]:

@@ -14,7 +14,11 @@ from typing import Protocol
 
 from recorder.calls import Handle
 
-__all__ = ["EventHandle", "Handles", "NativeHandles", "PythonHandles", "native_handles"]
+__all__ = ["CLOSED", "EventHandle", "Handles", "NativeHandles", "PythonHandles", "native_handles"]
+
+
+CLOSED: list[EventHandle] = []
+"""Handles in the order in which targets closed them; who looks for closes empties it."""
 
 
 class EventHandle(int):
@@ -32,6 +36,7 @@ class EventHandle(int):
     def close(self) -> None:
         """Give the handle back; a second time is a mistake that the handle oracle reports."""
         self.closes += 1
+        CLOSED.append(self)
 
     Close = close
 
@@ -75,7 +80,8 @@ class PythonHandles:
         return self._given.setdefault(handle.token, EventHandle(handle.token))
 
     def after_call(self) -> None:
-        """Nothing to do: an EventHandle counts for itself."""
+        """An EventHandle counts for itself."""
+        CLOSED.clear()
 
     def closed_twice(self) -> list[int]:
         return [token for token, handle in self._given.items() if handle.closes > 1]
@@ -94,7 +100,8 @@ class NativeHandles:
         self._given: dict[int, int] = {}  # token -> descriptor
         self._identity: dict[int, tuple[int, int]] = {}
         self._other_ends: list[int] = []
-        self._strangers: dict[int, tuple[int, int]] = {}  # token -> identity of what took the closed value
+        # token -> identity of what took the closed value; None where that is the target's own, which we let be
+        self._strangers: dict[int, tuple[int, int] | None] = {}
 
     def live(self, handle: Handle) -> int:
         token = handle.token
@@ -109,8 +116,13 @@ class NativeHandles:
 
     def after_call(self) -> None:
         for token, descriptor in self._given.items():
-            if token not in self._strangers and _identity(descriptor) != self._identity[token]:
+            if token in self._strangers:
+                continue
+            found = _identity(descriptor)
+            if found == _CLOSED:
                 self._plant(token, descriptor)
+            elif found != self._identity[token]:
+                self._strangers[token] = None
 
     def _plant(self, token: int, descriptor: int) -> None:
         stranger, other = os.pipe()
@@ -121,26 +133,33 @@ class NativeHandles:
         self._strangers[token] = _identity(descriptor)
 
     def closed_twice(self) -> list[int]:
-        return [token for token, mark in self._strangers.items() if _identity(self._given[token]) != mark]
+        return [
+            token
+            for token, mark in self._strangers.items()
+            if mark is not None and _identity(self._given[token]) != mark
+        ]
 
     def left_open(self) -> list[int]:
         return [token for token in self._given if token not in self._strangers]
 
     def release(self) -> None:
         for token, descriptor in self._given.items():
-            if _identity(descriptor) in (self._identity[token], self._strangers.get(token)):
+            if _identity(descriptor) in (self._identity[token], self._strangers.get(token)):  # and nobody else's
                 os.close(descriptor)
         for descriptor in self._other_ends:
             os.close(descriptor)
         self.__init__()  # type: ignore[misc]
 
 
+_CLOSED = (0, 0)
+
+
 def _identity(descriptor: int) -> tuple[int, int]:
-    """What a descriptor stands for; (0, 0) once it is closed."""
+    """What a descriptor stands for; `_CLOSED` once it is closed."""
     try:
         status = os.fstat(descriptor)
     except OSError:
-        return (0, 0)
+        return _CLOSED
     return (status.st_dev, status.st_ino)
 
 

@@ -109,11 +109,14 @@ class Isolated(_Closing):
         self._sandbox.close()
 
 
+_ANSWER_LOST = Outcome(OutcomeKind.RETURNED, None, detail="the answer was lost with the process")
+
+
 def _died(trace: Trace, death: Death) -> Run:
     """A run that ended in the middle of a call: the calls before it had returned, those after it never ran."""
     calls = trace.calls
     inside = min(death.position[1], max(len(calls) - 1, 0))
-    outcomes = [Outcome(OutcomeKind.RETURNED, None)] * inside
+    outcomes = [_ANSWER_LOST] * inside
     outcomes.append(Outcome(death.kind, None, 0, death.detail, place_in(death.stack)))
     outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
     return Run(Trace.from_calls(calls, trace.header, outcomes[: len(calls)]), stack=death.stack)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from recorder import hresult
@@ -20,7 +20,7 @@ from recorder.interface import Type
 from recorder.rules import RULES
 from replayer.player import Run
 
-__all__ = ["CODES", "ORACLES", "Finding", "Judge", "Oracle", "explain"]
+__all__ = ["CODES", "ORACLES", "Course", "Finding", "Judge", "Oracle", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,10 @@ class Judge:
         ]
         hits.sort(key=lambda item: item[1][1])
         calls = run.trace.calls
+        course = Course(self.contract, calls)
         findings: dict[tuple[str, str, str], Finding] = {}
         for name, (code, number, message, place) in hits:
-            level, broken = self.level(calls, number)
+            level, broken = course.level(number)
             method = calls[number].method if number < len(calls) else ""
             finding = Finding(code, name, number, method, message, place, level, broken)
             findings.setdefault(finding.bucket, finding)
@@ -110,21 +111,49 @@ class Judge:
 
     def level(self, calls: Sequence[Call], upto: int) -> tuple[Level, tuple[str, ...]]:
         """Level of the calls up to one, and the rules that they break."""
-        monitor = _follow(self.contract, calls[: upto + 1])
-        level = max((v.level for v in monitor.violations), default=Level.CONFORMING)
-        return level, tuple(dict.fromkeys(v.rule.id for v in monitor.violations if v.level == level))
+        return Course(self.contract, calls).level(upto)
 
     def state_before(self, calls: Sequence[Call], number: int) -> str:
         """The contract's state in which a call was made."""
-        return _follow(self.contract, calls[:number]).state
+        return Course(self.contract, calls).state_before(number)
 
 
-def _follow(contract: Contract, calls: Iterable[Call]) -> Monitor:
-    monitor = Monitor(contract)
-    for number, call in enumerate(calls):
-        monitor.enter(number, call)
-        monitor.leave(number, Outcome())
-    return monitor
+class Course:
+    """A sequence as the contract sees it, call by call, followed once and only as far as it is asked.
+
+    IUnknown's calls do not count: the player holds its own reference and makes none of them.
+    """
+
+    def __init__(self, contract: Contract, calls: Sequence[Call]):
+        self._monitor = Monitor(contract)
+        self._calls = calls
+        self._states: list[str] = []  # before each call
+        self._levels: list[tuple[Level, tuple[str, ...]]] = []  # up to and with each call
+
+    def state_before(self, number: int) -> str:
+        self._follow(number)
+        return self._states[number] if number < len(self._states) else self._monitor.state
+
+    def level(self, number: int) -> tuple[Level, tuple[str, ...]]:
+        """The level of the calls up to this one, and the rules that make it so."""
+        self._follow(number)
+        return self._levels[min(number, len(self._levels) - 1)] if self._levels else (Level.CONFORMING, ())
+
+    def _follow(self, upto: int) -> None:
+        monitor = self._monitor
+        level, broken = self._levels[-1] if self._levels else (Level.CONFORMING, ())
+        for number in range(len(self._states), min(upto + 1, len(self._calls))):
+            self._states.append(monitor.state)
+            call, before = self._calls[number], len(monitor.violations)
+            if call.method not in monitor.interface.unknown:
+                monitor.enter(number, call)
+                monitor.leave(number, Outcome())
+            for violation in monitor.violations[before:]:
+                if violation.level > level:
+                    level, broken = violation.level, ()
+                if violation.level == level and violation.rule.id not in broken:
+                    broken = (*broken, violation.rule.id)
+            self._levels.append((level, broken))
 
 
 def _crash(judge: Judge, run: Run) -> Iterator[_Hit]:
@@ -210,15 +239,15 @@ def _in_range(value: int, kind: Type) -> bool:
 
 def _failure(judge: Judge, run: Run) -> Iterator[_Hit]:
     """A failure answered to a sequence that keeps to the contract, or to a lenient one."""
-    calls = run.trace.calls
+    course = Course(judge.contract, run.trace.calls)
     for number, call, outcome in run.trace.played:
         if outcome is None or outcome.kind is not OutcomeKind.RETURNED or not hresult.is_hresult(outcome.value):
             continue
         if run.trace.interface.method(call.method).returns is not Type.HRESULT:
             continue
         value = outcome.value
-        if isinstance(value, int) and hresult.failed(value) and judge.level(calls, number)[0] < Level.HOSTILE:
-            code = judge.contract.host_rule(call, judge.state_before(calls, number))
+        if isinstance(value, int) and hresult.failed(value) and course.level(number)[0] < Level.HOSTILE:
+            code = judge.contract.host_rule(call, course.state_before(number))
             yield code, number, f"{call.method} answered {hresult.describe(value)}", ""
 
 

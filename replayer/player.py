@@ -34,16 +34,22 @@ class Journal(Protocol):
     def note(self, a: int, b: int) -> None: ...
 
 
+_NOTE_SECONDS = 0.1  # well below any sandbox's timeout
+
+
 @dataclass(frozen=True, slots=True)
 class PlayOptions:
     """`pace`: None plays without waiting, else recorded time is divided by it (1.0: as recorded).
 
-    `join_seconds`: how long to wait at the end for threads that the target started.
+    `join_seconds`: how long to wait at the end for threads that the target started.  `collect`: the oldest
+    generation of garbage that is collected at the end, for a `__del__` behind a cycle; 2 finds all of it and
+    costs a few milliseconds.
     """
 
     pace: float | None = None
     main_thread: bool = False
     join_seconds: float = 0.2
+    collect: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +134,14 @@ class _Session:
                 instance.invariant = None  # what follows a broken invariant is its consequence
 
     def _wait(self, call: Call) -> None:
+        """Until the call is due.  The journal hears of it meanwhile, so that a pause is not taken for a hang."""
+        due = call.time_ns / (self.options.pace or 1)
         if self.number == 0:
-            self._started = time.monotonic_ns() - call.time_ns / (self.options.pace or 1)
-        ahead = self._started + call.time_ns / (self.options.pace or 1) - time.monotonic_ns()
-        if ahead > 0:
-            time.sleep(ahead / 1e9)
+            self._started = time.monotonic_ns() - due
+        while (ahead := (self._started + due - time.monotonic_ns()) / 1e9) > 0:
+            time.sleep(min(ahead, _NOTE_SECONDS))
+            if self.journal:
+                self.journal.note(0, self.number)
 
     def _make(self, instance: Instance, call: Call) -> Outcome:
         method = self._methods.get(call.method)
@@ -152,6 +161,8 @@ class _Session:
         try:
             answer = function(*args)
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and self._at_the_terminal():
+                raise
             elapsed = time.perf_counter_ns() - started
             crash = _native_crash(error) if self.target.native else ""
             if crash:
@@ -160,6 +171,10 @@ class _Session:
                 OutcomeKind.RAISED, None, elapsed, one_line(error), self.target.place(error.__traceback__)
             )
         return _returned(method, answer, time.perf_counter_ns() - started)
+
+    def _at_the_terminal(self) -> bool:
+        """Whether a KeyboardInterrupt in a call is the user's Ctrl-C: only on the main thread of his process."""
+        return self.journal is None and threading.current_thread() is threading.main_thread()
 
     def _check(self, invariant: Callable[[], Any], number: int) -> bool:
         """Whether the target's own invariant is broken."""
@@ -197,11 +212,13 @@ class _Session:
         handles.release()
         instance.methods.clear()
         instance.object = instance.invariant = None
-        gc.collect(0)  # a __del__ behind a cycle belongs to this sequence, too
+        gc.collect(self.options.collect)  # a __del__ behind a cycle belongs to this sequence, too
 
     # hooks of the interpreter, while the session lasts
 
     def thread_raised(self, args: threading.ExceptHookArgs) -> None:
+        if issubclass(args.exc_type, SystemExit):  # how a thread ends itself
+            return
         error = args.exc_value or args.exc_type()
         name = args.thread.name if args.thread else "a thread"
         place = self.target.place(args.exc_traceback)
@@ -246,9 +263,9 @@ class _Lanes:
     """A thread for each thread number; work is handed over and waited for."""
 
     def __init__(self, numbers: set[int], main_thread: bool):
-        self._lanes = {number: _Lane(number) for number in numbers or {0}}
-        if main_thread:
-            self._lanes[min(self._lanes)] = None  # type: ignore[assignment]
+        numbers = numbers or {0}
+        here = min(numbers) if main_thread else None
+        self._lanes = {number: None if number == here else _Lane(number) for number in numbers}
         self.threads = {lane.thread for lane in self._lanes.values() if lane}
 
     def __len__(self) -> int:
@@ -257,10 +274,11 @@ class _Lanes:
     def __enter__(self) -> _Lanes:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """End the threads; on an exception (Ctrl-C) without waiting for a call that may never come back."""
         for lane in self._lanes.values():
             if lane:
-                lane.stop()
+                lane.stop(wait=kind is None)
 
     def run(self, number: int, work: Callable[[], None]) -> None:
         lane = self._lanes[number]
@@ -292,6 +310,7 @@ class _Lane:
         if error is not None:
             raise error
 
-    def stop(self) -> None:
+    def stop(self, *, wait: bool) -> None:
         self._work.put(None)
-        self.thread.join()
+        if wait:
+            self.thread.join()

@@ -25,7 +25,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.handles import Handles, PythonHandles, native_handles
 
-__all__ = ["Instance", "Target", "TargetError", "load_target", "object_target"]
+__all__ = ["Instance", "Target", "TargetError", "is_library_spec", "load_target", "object_target"]
 
 _LIBRARY_SUFFIXES = (".so", ".dll", ".dylib", ".ocx")
 _OURS = ("recorder", "replayer", "fuzz")
@@ -73,9 +73,18 @@ def load_target(spec: str, interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK) 
     location, colon, name = spec.rpartition(":")
     if not colon or not location or not name:
         raise TargetError(f"target {spec!r}: write it as package.module:factory or path/library.so:symbol")
-    if location.endswith(_LIBRARY_SUFFIXES) or (os.sep in location and Path(location).is_file()):
+    if location.endswith(".py"):
+        module = ".".join(Path(location).with_suffix("").parts)
+        raise TargetError(f"target {spec!r}: name the module, not its file: {module}:{name}")
+    if is_library_spec(spec):
         return _NativeTarget(spec, interface, location, name)
     return _python_target(spec, interface, location, name)
+
+
+def is_library_spec(spec: str) -> bool:
+    """Whether a target spec names a native library rather than a Python module."""
+    location = spec.rpartition(":")[0]
+    return location.endswith(_LIBRARY_SUFFIXES) or (os.sep in location and Path(location).is_file())
 
 
 def object_target(
@@ -219,8 +228,10 @@ class _NativeTarget:
     def instance(self) -> Instance:
         address = ctypes.c_void_p()
         result = self._create(ctypes.byref(address))
-        if hresult.failed(result) or not address.value:
+        if hresult.failed(result):
             raise TargetError(f"target {self.spec}: the factory answered {hresult.describe(result)}")
+        if not address.value:
+            raise TargetError(f"target {self.spec}: the factory gave no object, only {hresult.describe(result)}")
         first = com.wrap(address.value, self.interface)
         answer, pointer = first.QueryInterface(self.interface.iid)
         if hresult.failed(answer) or not pointer:

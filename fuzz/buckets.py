@@ -1,0 +1,123 @@
+"""Failures by bucket, and as files: a trace to replay and a text to read, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recorder.calls import Call, Header, Trace
+from recorder.errors import TraceError
+from recorder.interface import Interface
+from recorder.text import call_text
+from recorder.trace import write_trace
+from replayer.oracles import Finding
+
+__all__ = ["Found", "finding_trace", "report_text", "write_finding"]
+
+
+@dataclass
+class Found:
+    """A failure of a campaign: its minimal sequence and how it was come by.
+
+    `seconds` and `executions` count from the campaign's start to its first sight; `count` is how often its
+    bucket was hit in all, as far as screening let it through.
+    """
+
+    finding: Finding
+    calls: list[Call]
+    original: list[Call]
+    seconds: float
+    executions: int
+    origin: str
+    count: int = 1
+    flaky: bool = False
+    stack: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.finding.code}-{self.finding.fingerprint}"
+
+
+def finding_trace(found: Found, interface: Interface, spec: str, *, original: bool = False) -> Trace:
+    """The failure as a trace that `synctape replay` and the pytest plugin take for a regression."""
+    finding = found.finding
+    header = Header(
+        interface=interface,
+        target={"spec": spec},
+        provenance={
+            "kind": "finding",
+            "origin": found.origin,
+            "minimised": not original,
+            "finding": {
+                "code": finding.code,
+                "oracle": finding.oracle,
+                "method": finding.method,
+                "place": finding.place,
+                "message": finding.message,
+                "level": str(finding.level),
+                "fingerprint": finding.fingerprint,
+                "flaky": found.flaky,
+                "seconds": round(found.seconds, 3),
+                "executions": found.executions,
+            },
+        },
+    )
+    return Trace.from_calls(found.original if original else found.calls, header)
+
+
+def reproduce_line(path: Path, spec: str) -> str:
+    return f"synctape replay {path} --target {spec}"
+
+
+def report_text(found: Found, interface: Interface, spec: str, path: Path) -> str:
+    """The failure for a reader: what, where, who is to blame, how to see it again, and the sequence."""
+    finding = found.finding
+    lines = [
+        f"{finding.code} {finding.message}",
+        "",
+        f"place:      {finding.place or '(none in the target)'}",
+        f"method:     {finding.method}",
+        f"blame:      {finding.blame}",
+        f"level:      {finding.level}",
+        f"found:      after {found.seconds:.2f} s and {found.executions} executions, from {found.origin}",
+        *(["flaky:      it did not fail each time"] if found.flaky else []),
+        f"reproduce:  {reproduce_line(path, spec)}",
+        f"explain:    synctape explain {finding.code}",
+        "",
+        *sequence_lines(found.calls, interface, finding.number),
+    ]
+    if found.stack:
+        lines += ["", "Stack:", *("    " + line for line in found.stack.strip().splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def sequence_lines(calls: Sequence[Call], interface: Interface, failing: int) -> list[str]:
+    """One call a line, the failing one marked."""
+    return [
+        f"{'>' if number == failing else ' '} {number:3d}  {call_text(call, interface)}"
+        + (f"   [thread {call.thread}]" if call.thread else "")
+        for number, call in enumerate(calls)
+    ]
+
+
+def write_finding(found: Found, folder: Path, interface: Interface, spec: str) -> Path:
+    """Write NAME.tape, NAME.txt and, where it was longer, NAME.original.tape; gives the first one's path.
+
+    A file of the same name holds the same failure and is replaced.  Raises TraceError if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = write_trace(finding_trace(found, interface, spec), folder / f"{found.name}.tape", overwrite=True)
+        if found.original != found.calls:
+            original = folder / "originals" / f"{found.name}.tape"
+            original.parent.mkdir(exist_ok=True)
+            write_trace(finding_trace(found, interface, spec, original=True), original, overwrite=True)
+        text = path.with_suffix(".txt")
+        part = text.with_suffix(".txt.part")
+        part.write_text(report_text(found, interface, spec, path), encoding="utf-8", errors="backslashreplace")
+        os.replace(part, text)
+    except OSError as error:
+        raise TraceError(f"cannot be written: {error.strerror or error}", path=folder) from None
+    return path

@@ -1,0 +1,299 @@
+"""Which code of a Python target a campaign has reached, cheap enough to ask after every sequence.
+
+    coverage = coverage_for("package.module")
+    coverage.start()                # before anything imports the target: its modules are rewritten as they load
+    ...                             # import the target, play sequences on it
+    if coverage.novel(): ...        # this sequence reached what none before it had
+    coverage.stop()
+
+fuzz/instrument.py puts a mark into each arm of the target's functions while they are imported; files and
+bytecode caches stay as they are.  `method` says how a mark is reported:
+
+- "lines" (Python 3.12 on): a mark is a NOP that sys.monitoring's LINE event reports once and then leaves
+  alone, so steady state costs nothing: 1.00-1.05 of the bare target with the novelty test.  BRANCH events
+  would tell arms apart without rewriting, but on 3.12 and 3.13 an event goes silent for both arms or for none,
+  and costs a Python call each time until then (26 times bare, limits.md section 5).
+- "cells" (Python 3.11, or no tool id of sys.monitoring free): a mark looks into a list and calls once.  The
+  novelty test then compares two numbers, where stores of 1 and list.count(0) would grow with the target.
+
+What is covered: the module itself and the regular package it is in (the topmost one, below any namespace
+packages), and what `extra` names; never what those import from elsewhere.  Of synctape only the `samples`
+packages can be targets.  A module without source (an extension, a lone .pyc), or whose loader does its own
+compiling, is left as it is and counts no sites.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import PurePath
+from types import CodeType, ModuleType
+from typing import Any
+from zipimport import zipimporter
+
+from fuzz.instrument import CELLS, FIRST_LINE, REACHED, CellProbes, LineProbes, Site, instrument
+
+__all__ = ["Coverage", "coverage_for"]
+
+_OURS = frozenset({"fuzz", "recorder", "replayer", "synctape"})
+_TOOLS = (3, 4, 1, 2, 0)  # ids of sys.monitoring: those without a customary owner first
+
+
+def coverage_for(module: str, *, extra: Sequence[str] = ()) -> Coverage:
+    """Coverage of the target `module` (a dotted name) and its package, and of the modules and packages `extra`.
+
+    Imports nothing.
+    """
+    return Coverage(module, extra)
+
+
+class Coverage:
+    """What has been reached of one target's code; a site is one arm of a branch, or another place with a mark.
+
+    `method` is "lines" or "cells" from start() on, "" before.
+    """
+
+    def __init__(self, module: str, extra: Sequence[str] = ()):
+        self.module = module
+        self.method = ""
+        self._targets = (module, *extra)
+        self._finder = _Finder(self)
+        self._monitor: _Monitor | None = None
+        self._sites: list[Site] = []
+        self._files: list[str] = []  # of each site
+        self._hit: set[int] = set()
+        self._told = 0  # how many of them novel() has told of
+        self._cells: list[bool] = []
+        self._codes: dict[str, tuple[str, CodeType]] = {}  # by module: source, what it became
+        self._unmeasured: dict[str, str] = {}  # by module: why
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Measure what is imported from now on.  Once started, nothing."""
+        if self.method:
+            return
+        for name in list(sys.modules):
+            if self._covers(name):
+                self._unmeasured[name] = "imported before coverage started"
+        if not any(_may_be_covered(target) for target in self._targets):
+            self._unmeasured[self.module] = "synctape's own code is never measured"
+        self._monitor = _Monitor.with_free_tool(self._hit)
+        self.method = "cells" if self._monitor is None else "lines"
+        sys.meta_path.insert(0, self._finder)
+
+    def stop(self) -> None:
+        """Leave modules imported from now on alone, and count no more.  What was counted stays."""
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+        if self._monitor is not None:
+            self._monitor.close()
+            self._monitor = None
+        self._hit = set(self._hit)  # cells go on telling the old one
+
+    @property
+    def available(self) -> bool:
+        """The target module's own code is measured, or will be when it is imported."""
+        return bool(self.method) and self.module not in self._unmeasured
+
+    @property
+    def reason(self) -> str:
+        """Why what modules are not measured; "" if there are none."""
+        if not self.method:
+            return "not started"
+        return "; ".join(f"{name}: {reason}" for name, reason in self._unmeasured.items())
+
+    def novel(self) -> int:
+        """How many sites were reached for the first time since the last call."""
+        hit = len(self._hit)
+        new = hit - self._told
+        self._told = hit
+        return new
+
+    def hit(self) -> int:
+        """How many sites were reached so far."""
+        return len(self._hit)
+
+    def total(self) -> int:
+        """How many sites the modules imported so far have."""
+        return len(self._sites)
+
+    def sites(self) -> list[str]:
+        """Where sites were reached, as "file.py:12", in order; a line with several of them is there once."""
+        places = {(self._files[site], self._sites[site].line) for site in self._hit}
+        return [f"{file}:{line}" for file, line in sorted(places)]
+
+    def missed(self) -> list[str]:
+        """The sites not reached so far, as "file.py:12 false": the line, and which way from there."""
+        missed = [
+            (file, *site)
+            for number, (file, site) in enumerate(zip(self._files, self._sites, strict=True))
+            if number not in self._hit
+        ]
+        return [f"{file}:{line} {way}" for file, line, way in sorted(missed)]
+
+    def _covers(self, name: str) -> bool:
+        return any(_is_covered(name, target) for target in self._targets)
+
+    def _prepare(self, spec: ModuleSpec) -> None:
+        """Have the module's own loader run marked code, by giving this one instance another get_code."""
+        loader: Any = spec.loader
+        if not _compiles_plainly(loader):
+            if spec.has_location:
+                self._unmeasured[spec.name] = f"no source to rewrite ({type(loader).__name__})"
+            return
+        plain = loader
+        loader = copy.copy(plain)
+
+        def get_code(name: str) -> CodeType | None:
+            vars(loader).pop("get_code", None)
+            with self._lock:
+                code = self._marked(name, loader)
+            return plain.get_code(name) if code is None else code  # type: ignore[no-any-return]
+
+        loader.get_code = get_code
+        spec.loader = loader
+
+    def _marked(self, name: str, loader: Any) -> CodeType | None:
+        """The module's code with marks that are being listened to, or None: it has to do with its plain code."""
+        try:
+            source: str | None = loader.get_source(name)
+            if source is None:
+                self._unmeasured[name] = "no source to rewrite"
+                return None
+            known, code = self._codes.get(name, (None, None))
+            if code is None or source != known:
+                code = self._compile(name, source, loader.get_filename(name), loader.is_package(name))
+        except (ImportError, MemoryError, RecursionError, SyntaxError, ValueError) as error:
+            self._unmeasured[name] = f"cannot be rewritten: {type(error).__name__}: {error}"
+            return None
+        if self._monitor is None:
+            vars(sys.modules[name]).update({CELLS: self._cells, REACHED: self._reached})
+        return code
+
+    def _compile(self, name: str, source: str, path: str, is_package: bool) -> CodeType:
+        sites = self._sites.copy()
+        probes = CellProbes() if self._monitor is None else LineProbes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as when the module comes from its bytecode cache
+            tree = instrument(source, path, probes, sites)
+            code: CodeType = compile(tree, path, "exec", dont_inherit=True)
+        added = len(sites) - len(self._sites)
+        depth = name.count(".") + (2 if is_package else 1)
+        self._files += ["/".join(PurePath(path).parts[-depth:])] * added
+        self._cells += [True] * added
+        self._sites[:] = sites
+        self._codes[name] = source, code
+        if self._monitor is not None:
+            self._monitor.watch(code)
+        return code
+
+    def _reached(self, site: int) -> bool:
+        self._cells[site] = False
+        self._hit.add(site)
+        return True
+
+
+class _Finder:
+    """Finds what the finders after it find, and has the target's modules prepared."""
+
+    def __init__(self, coverage: Coverage):
+        self._coverage = coverage
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not self._coverage._covers(name):
+            return None
+        for finder in sys.meta_path:
+            find = None if isinstance(finder, _Finder) else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find and find(name, path, target)
+            if spec is not None:
+                self._coverage._prepare(spec)
+                return spec
+        return None
+
+
+class _Monitor:
+    """LINE events of chosen code objects, each line told once: sys.monitoring, from Python 3.12 on."""
+
+    def __init__(self, monitoring: Any, tool: int, hit: set[int]):
+        self._monitoring = monitoring
+        self._tool = tool
+        self._codes: list[CodeType] = []
+        monitoring.register_callback(tool, monitoring.events.LINE, _line_callback(hit, monitoring.DISABLE))
+
+    @classmethod
+    def with_free_tool(cls, hit: set[int]) -> _Monitor | None:
+        """None if this Python has no sys.monitoring, or all its tool ids are in use."""
+        monitoring: Any = getattr(sys, "monitoring", None)
+        for tool in _TOOLS if monitoring is not None else ():
+            if monitoring.get_tool(tool) is None:
+                monitoring.use_tool_id(tool, "synctape")
+                return cls(monitoring, tool, hit)
+        return None
+
+    def watch(self, code: CodeType) -> None:
+        """Tell of the lines of `code` and of all code in it."""
+        for inner in _with_inner(code):
+            self._monitoring.set_local_events(self._tool, inner, self._monitoring.events.LINE)
+            self._codes.append(inner)
+
+    def close(self) -> None:
+        for code in self._codes:
+            self._monitoring.set_local_events(self._tool, code, 0)
+        self._monitoring.register_callback(self._tool, self._monitoring.events.LINE, None)
+        self._monitoring.free_tool_id(self._tool)
+
+
+def _line_callback(hit: set[int], disable: object) -> Callable[[CodeType, int], object]:
+    def line_reached(code: CodeType, line: int) -> object:
+        if line >= FIRST_LINE:
+            hit.add(line - FIRST_LINE)
+        return disable
+
+    return line_reached
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_inner(constant)
+
+
+def _may_be_covered(name: str) -> bool:
+    top, *rest = name.split(".")
+    return top not in _OURS or rest[:1] == ["samples"]
+
+
+def _is_covered(name: str, target: str) -> bool:
+    """`name` is the target, around it, below it, or beside it in a regular package (one with a file)."""
+    if not (_may_be_covered(name) and _may_be_covered(target)):
+        return False
+    if _is_within(name, target) or _is_within(target, name):
+        return True
+    common = ""
+    for part, other in zip(name.split("."), target.split("."), strict=False):
+        if part != other:
+            break
+        common = f"{common}.{part}" if common else part
+        if _may_be_covered(common) and getattr(sys.modules.get(common), "__file__", None) is not None:
+            return True
+    return False
+
+
+def _is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def _compiles_plainly(loader: object) -> bool:
+    """The loader runs what its get_code gives, and does nothing of its own to the source."""
+    for base in (SourceFileLoader, zipimporter):
+        if isinstance(loader, base):
+            methods = ("exec_module", "get_code", "source_to_code")
+            return all(getattr(type(loader), name, None) is getattr(base, name, None) for name in methods)
+    return False

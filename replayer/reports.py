@@ -1,0 +1,457 @@
+"""Reports of verdicts: for people, for machines, for a CI server.
+
+    text     a line for each trace as it ends; then the findings in a table, the calls of each failed trace with
+             the failing one marked, how to replay it, and a summary.  With rich on a terminal, plain elsewhere.
+    JSON     one object a line: a trace's as it ends, at last {"summary": ...}
+    JUnit    testsuites > testsuite > testcase, one for each trace; the file appears whole or not at all
+
+Text from traces and targets is shown with everything escaped that does not print, so that it can neither drive a
+terminal nor break XML.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from recorder.calls import Outcome, OutcomeKind, PlayedCall
+from recorder.errors import SynctapeError
+from recorder.interface import Interface
+from recorder.text import call_text, outcome_text
+from replayer.oracles import Finding
+from replayer.player import Run
+from replayer.verdict import Status, Verdict
+
+__all__ = [
+    "JUnitReport",
+    "JsonReport",
+    "Report",
+    "Summary",
+    "TextReport",
+    "failure_text",
+    "marked_calls",
+    "report",
+    "reproduce_line",
+    "shown",
+    "verdict_json",
+]
+
+
+class Report(Protocol):
+    """Takes verdicts as they come, and the summary at the end, however the end came."""
+
+    def verdict(self, verdict: Verdict) -> None: ...
+
+    def end(self, summary: Summary) -> None: ...
+
+
+@dataclass
+class Summary:
+    """How many traces were replayed and what came of them.
+
+    `planned` is how many there were to replay; `stopped` says why not all of them were, "" if they were.
+    """
+
+    planned: int
+    counts: Counter[Status] = field(default_factory=Counter)
+    stopped: str = ""
+
+    @property
+    def traces(self) -> int:
+        return self.counts.total()
+
+    @property
+    def line(self) -> str:
+        """`3 traces: 1 passed, 1 failed, 0 fixed, 1 errors`, and what is missing."""
+        words = {Status.ERROR: "errors"}
+        counts = ", ".join(f"{self.counts[status]} {words.get(status, status.value)}" for status in Status)
+        noun = "trace" if self.traces == 1 else "traces"
+        missing = f"; {self.stopped}, {self.planned - self.traces} not replayed" if self.stopped else ""
+        return f"{self.traces} {noun}: {counts}{missing}"
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything failed, else 2 if anything was an error or nothing was replayed, else 0."""
+        if self.counts[Status.FAILED]:
+            return 1
+        return 2 if self.counts[Status.ERROR] or not self.traces else 0
+
+
+def report(verdicts: Iterable[Verdict], reports: Sequence[Report], planned: int) -> Summary:
+    """Give each verdict to each report; whatever ends the stream, the reports are ended too."""
+    summary = Summary(planned)
+    with contextlib.ExitStack() as stack:
+        for one in reports:
+            stack.callback(one.end, summary)
+        try:
+            for verdict in verdicts:
+                summary.counts[verdict.status] += 1
+                for one in reports:
+                    one.verdict(verdict)
+        except BaseException as error:
+            summary.stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else shown(f"stopped: {error}")
+            raise
+    return summary
+
+
+def reproduce_line(path: str | Path, target: str, options: Sequence[str] = ()) -> str:
+    """The command that replays one trace."""
+    return shlex.join(["synctape", "replay", str(path), "--target", target, *options])
+
+
+# --- what a person reads ------------------------------------------------------------------------------------
+
+
+def shown(text: str) -> str:
+    """The text on one line, with what does not print escaped; the longest of it cut."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+_WIDEST = 400  # characters
+_WHOLE = 16  # a sequence of so many calls is shown whole
+_FIRST, _BEFORE, _AFTER = 2, 8, 1  # calls kept of a longer one: at its start, and around a failing one
+
+
+def marked_calls(run: Run, numbers: Iterable[int]) -> Iterator[str]:
+    """The sequence, a call a line, the failing ones marked with ">"; of a long one the middle is left out."""
+    played, failing = run.trace.played, set(numbers)
+    kept = _kept(len(played), failing)
+    threads = len({played_call.call.thread for played_call in played}) > 1
+    width = len(str(len(played) - 1))
+    last = -1
+    for number in kept:
+        if number > last + 1:
+            yield f"  {'':{width}}  … {number - last - 1} calls"
+        mark = ">" if number in failing else " "
+        yield shown(f"{mark} {number:{width}}  {_line(played[number], run.trace.interface, threads)}")
+        last = number
+    if last + 1 < len(played):
+        yield f"  {'':{width}}  … {len(played) - last - 1} calls"
+
+
+def _kept(count: int, failing: set[int]) -> list[int]:
+    if count <= _WHOLE:
+        return list(range(count))
+    kept = set(range(_FIRST))
+    for number in failing:
+        kept.update(range(number - _BEFORE, number + _AFTER + 1))
+    return sorted(number for number in kept if 0 <= number < count)
+
+
+def _line(played: PlayedCall, interface: Interface, threads: bool) -> str:
+    thread = f"t{played.call.thread} " if threads else ""
+    return f"{thread}{call_text(played.call, interface)}{_came_of(played.outcome, interface, played.call.method)}"
+
+
+def _came_of(outcome: Outcome | None, interface: Interface, method: str) -> str:
+    """The answer, unless it was lost with the process."""
+    if outcome is None or (outcome.kind is OutcomeKind.RETURNED and outcome.detail):
+        return ""
+    return f" -> {outcome_text(outcome, interface.method(method))}"
+
+
+def failure_text(verdict: Verdict, command: str) -> str:
+    """Everything to be said of a failed trace: findings, calls, stack, and the command that replays it."""
+    return "\n".join(text for text, _ in _failure(verdict, command))
+
+
+_Line = tuple[str, str]  # text, style
+
+
+def _failure(verdict: Verdict, command: str) -> Iterator[_Line]:
+    for finding in verdict.findings:
+        yield from _finding(finding, "bold red")
+    for finding in verdict.beyond:
+        yield from _finding(finding, "yellow", "note: ")
+    for note in (verdict.message, *verdict.notes):
+        if note:
+            yield f"note: {shown(note)}", ""
+    if verdict.run is not None:
+        yield "", ""
+        for line in marked_calls(verdict.run, [f.number for f in verdict.findings + verdict.beyond]):
+            yield line, "bold" if line.startswith(">") else ""
+        yield from _stack(verdict.run)
+    yield "", ""
+    yield f"replay it: {command}", "cyan"
+
+
+def _finding(finding: Finding, style: str, prefix: str = "") -> Iterator[_Line]:
+    yield f"{prefix}{finding.code}  {shown(finding.message)}", style
+    place = f" at {shown(finding.place)}" if finding.place else ""
+    yield f"    in call {finding.number}, {finding.method}{place}; blame: {finding.blame}", ""
+
+
+_STACK_LINES = 30
+
+
+def _stack(run: Run) -> Iterator[_Line]:
+    lines = run.stack.strip().splitlines()
+    if lines:
+        yield "", ""
+    for line in lines[:_STACK_LINES]:
+        yield f"  {shown(line.rstrip())}", "dim"
+    if len(lines) > _STACK_LINES:
+        yield f"  … {len(lines) - _STACK_LINES} lines", "dim"
+
+
+class TextReport:
+    """For people, on a terminal or in a log.  `command` gives the line that replays a trace."""
+
+    def __init__(self, stream: TextIO, command: Callable[[Verdict], str]):
+        self._paper: _Paper = _Terminal(stream) if stream.isatty() else _Plain(stream)
+        self._command = command
+        self._bad: list[Verdict] = []
+
+    def verdict(self, verdict: Verdict) -> None:
+        codes = ", ".join(dict.fromkeys(f.code for f in verdict.findings))
+        beyond = ", ".join(dict.fromkeys(f"{f.code} ({f.level})" for f in verdict.beyond))
+        parts = [shown(verdict.name)]
+        if verdict.run is not None:
+            parts.append(f"{len(verdict.run.trace.calls)} calls")
+        parts += [codes, f"note: {beyond}" if beyond else ""]
+        parts += [shown(verdict.message) if verdict.status is not Status.ERROR else ""]  # an error is on stderr
+        line = "  ".join(part for part in parts if part)
+        self._paper.line(f"{verdict.status.name:<6}  {line}", _STYLES[verdict.status])
+        if verdict.findings or verdict.beyond:
+            self._bad.append(verdict)
+
+    def end(self, summary: Summary) -> None:
+        if self._bad:
+            self._paper.line("")
+            self._paper.table(("code", "blame", "place", "message", "traces"), _rows(self._bad))
+        for verdict in self._bad:
+            if verdict.status is Status.FAILED:
+                self._paper.line("")
+                self._paper.line(f"--- {shown(verdict.name)}", "bold")
+                for text, style in _failure(verdict, self._command(verdict)):
+                    self._paper.line(text, style)
+        if self._bad:
+            self._paper.line("")
+        self._paper.line(summary.line, "bold")
+
+
+_STYLES = {Status.PASSED: "green", Status.FAILED: "red", Status.FIXED: "green", Status.ERROR: "magenta"}
+
+
+def _rows(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:
+    """A row for each bug, with how many traces show it; what does not count comes last."""
+    names: dict[tuple[object, ...], list[str]] = {}
+    first: dict[tuple[object, ...], Finding] = {}
+    for verdict in verdicts:
+        for finding in verdict.findings + verdict.beyond:
+            key = (finding in verdict.beyond, finding.level, *finding.bucket)
+            names.setdefault(key, []).append(verdict.name)
+            first.setdefault(key, finding)
+    rows = []
+    for key in sorted(first, key=lambda key: key[:2]):
+        finding, traces = first[key], names[key]
+        blame = f"note: {finding.blame}" if key[0] else finding.blame
+        where = traces[0] if len(traces) == 1 else f"{len(traces)}, first {traces[0]}"
+        rows.append(tuple(map(shown, (finding.code, blame, finding.place, finding.message, where))))
+    return rows
+
+
+class _Paper(Protocol):
+    def line(self, text: str, style: str = "") -> None: ...
+
+    def table(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None: ...
+
+
+class _Plain:
+    """Lines of text, of any width."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def line(self, text: str, style: str = "") -> None:
+        self._stream.write(text.rstrip() + "\n")
+        self._stream.flush()
+
+    def table(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        for row in (head, *rows):
+            self.line("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)))
+
+
+class _Terminal:
+    """The same in colour, wrapped to the terminal's width."""
+
+    def __init__(self, stream: TextIO):
+        from rich.console import Console
+
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def line(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style)
+
+    def table(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*head, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self._console.print(table, soft_wrap=False)
+
+
+# --- what a machine reads -----------------------------------------------------------------------------------
+
+
+def verdict_json(verdict: Verdict, command: str = "") -> dict[str, Any]:
+    """A verdict as plain values."""
+    fields: dict[str, Any] = {
+        "trace": verdict.name,
+        "status": verdict.status.value,
+        "calls": len(verdict.run.trace.calls) if verdict.run else 0,
+        "seconds": round(verdict.seconds, 6),
+        "findings": [_finding_json(f) for f in verdict.findings],
+        "beyond_level": [_finding_json(f) for f in verdict.beyond],
+        "message": verdict.message,
+        "notes": list(verdict.notes),
+    }
+    return {**fields, "reproduce": command} if command else fields
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "oracle": finding.oracle,
+        "call": finding.number,
+        "method": finding.method,
+        "message": finding.message,
+        "place": finding.place,
+        "level": str(finding.level),
+        "blame": finding.blame,
+        "broken": list(finding.broken),
+        "fingerprint": finding.fingerprint,
+    }
+
+
+class JsonReport:
+    """One object a line."""
+
+    def __init__(self, stream: TextIO, command: Callable[[Verdict], str]):
+        self._stream = stream
+        self._command = command
+
+    def verdict(self, verdict: Verdict) -> None:
+        self._write(verdict_json(verdict, self._command(verdict)))
+
+    def end(self, summary: Summary) -> None:
+        counts = {"errors" if s is Status.ERROR else s.value: summary.counts[s] for s in Status}
+        facts = {"traces": summary.traces, **counts, "planned": summary.planned, "stopped": summary.stopped}
+        self._write({"summary": facts})
+
+    def _write(self, value: object) -> None:
+        self._stream.write(json.dumps(value) + "\n")
+        self._stream.flush()
+
+
+class JUnitReport:
+    """A JUnit file, written at the end.  Raises SynctapeError at once if its folder cannot be made."""
+
+    def __init__(self, path: str | Path, target: str, command: Callable[[Verdict], str]):
+        self._path = Path(path)
+        self._target = target
+        self._command = command
+        self._began = datetime.now(UTC)
+        self._cases: list[ET.Element] = []
+        self._seconds = 0.0
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+    def verdict(self, verdict: Verdict) -> None:
+        self._seconds += verdict.seconds
+        case = self._case(verdict.name, verdict.seconds)
+        if verdict.findings:
+            properties = ET.SubElement(case, "properties")
+            for finding in verdict.findings:
+                _property(properties, "level", str(finding.level))
+                _property(properties, "blame", finding.blame)
+                _property(properties, "fingerprint", finding.fingerprint)
+        if verdict.status is Status.FAILED:
+            codes = ", ".join(dict.fromkeys(f.code for f in verdict.findings))
+            message = f"{codes}: {verdict.findings[0].message}"
+            _problem(case, "failure", codes, message, failure_text(verdict, self._command(verdict)))
+        elif verdict.status is Status.ERROR:
+            _problem(case, "error", "replay", verdict.message, self._command(verdict))
+        if spoken := "\n".join(_notes(verdict)):
+            ET.SubElement(case, "system-out").text = spoken
+
+    def end(self, summary: Summary) -> None:
+        if summary.stopped:
+            missing = f"{summary.planned - summary.traces} of {summary.planned} traces were not replayed"
+            _problem(self._case("the whole run", 0.0), "error", "stopped", summary.stopped, missing)
+        _write_whole(self._path, self._document(summary))
+
+    def _case(self, name: str, seconds: float) -> ET.Element:
+        attributes = {"classname": shown(self._target), "name": shown(name), "time": f"{seconds:.3f}"}
+        case = ET.Element("testcase", attributes)
+        self._cases.append(case)
+        return case
+
+    def _document(self, summary: Summary) -> bytes:
+        counts = {
+            "tests": str(len(self._cases)),
+            "failures": str(summary.counts[Status.FAILED]),
+            "errors": str(summary.counts[Status.ERROR] + bool(summary.stopped)),
+            "skipped": "0",
+            "time": f"{self._seconds:.3f}",
+        }
+        root = ET.Element("testsuites", {"name": "synctape", **counts})
+        facts = {"timestamp": self._began.isoformat(timespec="seconds"), "hostname": shown(platform.node())}
+        suite = ET.SubElement(root, "testsuite", {"name": f"synctape replay {shown(self._target)}", **counts, **facts})
+        suite.extend(self._cases)
+        ET.indent(root)
+        return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _property(properties: ET.Element, name: str, value: str) -> None:
+    ET.SubElement(properties, "property", {"name": name, "value": shown(value)})
+
+
+def _problem(case: ET.Element, tag: str, kind: str, message: str, body: str) -> None:
+    ET.SubElement(case, tag, {"type": shown(kind), "message": shown(message)}).text = body
+
+
+def _notes(verdict: Verdict) -> Iterator[str]:
+    if verdict.status is not Status.ERROR and verdict.message:
+        yield f"{verdict.status.name}: {shown(verdict.message)}"
+    for finding in verdict.beyond:
+        yield f"{finding.code} ({finding.level}): {shown(finding.message)}; blame: {finding.blame}"
+    yield from map(shown, verdict.notes)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The file appears complete or not at all.  Raises SynctapeError."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None

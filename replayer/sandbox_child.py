@@ -1,0 +1,404 @@
+"""What runs in a sandbox's child process; `replayer.sandbox` starts it and says there how the parts fit.
+
+The child reads one start message from stdin, then speaks in frames on a socket of its own:
+
+    frame        4 bytes length, little endian, then that many bytes of msgpack
+    to child     first {"job", "config", "memory", "path"}, then one [seconds, payload] per request
+    from child   ["ready", forked]            the worker waits for requests; `forked`: it has a template
+                 ["reply", value]             what the job's handler returned
+                 ["memory", text]             the handler ran into the memory limit
+                 ["bug", text]                the handler raised: an error of the job itself
+                 ["refused", text]            setting up raised: the target's or the user's mistake
+                 ["broken", text]             there is no such job, or the system gives no process
+
+Where processes can be forked, the child is a *template*: it imports what the job needs and forks a worker that
+makes the job and serves.  A second socket, the line, joins template and parent: down it come single bytes (STACK,
+KILL, NEXT), up goes one exit code as a frame whenever a worker has ended.  The line's end is the parent's end:
+the template then ends its worker and itself.
+
+Standard library and msgpack only, besides the root of the errors: a target starts in a process that is as empty
+as can be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import importlib
+import mmap
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+import msgpack
+
+from recorder.errors import SynctapeError
+
+__all__ = [
+    "IMPORTING",
+    "KILL",
+    "LENGTH",
+    "MAKING",
+    "NEXT",
+    "STACK",
+    "UNSTARTED",
+    "Journal",
+    "frame",
+    "main",
+    "pack",
+    "unpack",
+]
+
+STACK, KILL, NEXT = b"s", b"k", b"n"  # to the template: print the worker's stack, kill it, fork the next
+
+UNSTARTED, IMPORTING, MAKING = 0, 1, 2  # what the journal's first number says while the child sets itself up
+
+LENGTH = struct.Struct("<I")
+_POSITION = struct.Struct("=QQ")
+
+_NOTHING = contextlib.nullcontext()
+
+Handler = Callable[[Any], Any]
+
+
+def pack(value: Any) -> bytes:
+    """msgpack that keeps lone surrogates.  TypeError, OverflowError or ValueError for what it cannot hold."""
+    packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack(data: bytes | bytearray | memoryview) -> Any:
+    """The reverse of `pack`; tuples come back as lists.  ValueError or msgpack.UnpackException if damaged."""
+    return msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=False)
+
+
+def frame(message: Any) -> bytes:
+    """A message as bytes for the socket; struct.error if it is 4 GiB or more."""
+    packed = pack(message)
+    return LENGTH.pack(len(packed)) + packed
+
+
+class Journal:
+    """Two numbers in a file that parent and child both map: what the child wrote last outlives it.
+
+    `note(a, b)` is a single call into C (about 0.1 us); both are from 0 to 2**64-1, else struct.error.
+    """
+
+    __slots__ = ("_cells", "note")
+
+    note: Callable[[int, int], None]
+
+    def __init__(self, path: str):
+        with open(path, "r+b") as file:  # noqa: PTH123  (pathlib would be one more import in every child)
+            self._cells = mmap.mmap(file.fileno(), _POSITION.size)
+        self.note = partial(_POSITION.pack_into, self._cells, 0)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The numbers noted last, (0, 0) if none were."""
+        a, b = _POSITION.unpack_from(self._cells)
+        return a, b
+
+    def close(self) -> None:
+        del self.note
+        self._cells.close()
+
+
+def main() -> None:
+    """Be a child from the start message to the end of the parent.  Never returns."""
+    try:
+        _live(unpack(sys.stdin.buffer.read()))
+    finally:
+        os._exit(1)  # no clean-up: the target's threads and exit handlers must not hold the process
+
+
+def _live(start: dict[str, Any]) -> None:
+    connection = Connection(_adopt(start["data"]))
+    line = _adopt(start["line"]) if start["line"] is not None else None
+    journal = Journal(start["journal"])
+    _quieten()
+    with open(start["stack"], "ab", buffering=0) as stack:  # noqa: PTH123
+        _write_stacks_to(stack)
+        if line is not None:
+            _die_with(line, True)
+        plan = connection.receive()
+        sys.path[:0] = plan["path"]  # only now: a target's folder must not hide what this module imports
+        journal.note(IMPORTING, 0)
+        make = connection.guarded(_import, plan)
+        forked = line is not None and _can_fork()
+        if line is not None and forked:
+            _die_with(line, False)
+            connection.guarded(_fork_workers, connection.socket, line)
+        if plan["memory"] is not None and sys.platform != "win32":
+            _limit_memory(plan["memory"])  # on Windows the parent has done it
+        journal.note(MAKING, 0)
+        handle = connection.guarded(make, plan["config"], journal)
+        connection.send(["ready", forked])
+        _serve(connection, handle, stack, limited=plan["memory"] is not None)
+
+
+class _BrokenError(Exception):
+    """No fault of the target: the job's name leads nowhere, or the system gives no process."""
+
+
+def _import(plan: dict[str, Any]) -> Callable[[Any, Journal], Handler]:
+    """The job's factory, with everything imported that its `preload` imports."""
+    module_name, _, name = plan["job"].partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        factory: Callable[[Any, Journal], Handler] = getattr(module, name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise _BrokenError(f"no job {plan['job']}: {error}") from error
+    preload = getattr(module, "preload", None)
+    if preload is not None:
+        preload(plan["config"])
+    return factory
+
+
+class Connection:
+    """The child's end of the socket: frames in, frames out, blocking."""
+
+    def __init__(self, connected: socket.socket):
+        self.socket = connected
+        self._stream = connected.makefile("rb")
+
+    def send(self, message: Any) -> None:
+        self.socket.sendall(frame(message))
+
+    def receive(self) -> Any:
+        """The next message; ends the process when the parent has gone."""
+        head = self._stream.read(LENGTH.size)
+        body = self._stream.read(*LENGTH.unpack(head)) if len(head) == LENGTH.size else b""
+        if not body:
+            os._exit(0)
+        return unpack(body)
+
+    def guarded(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        """One step of setting up; what it raises goes to the parent as a line of text and ends the process."""
+        try:
+            return step(*arguments)
+        except _BrokenError as error:
+            self.send(["broken", _one_line(error)])
+        except SynctapeError as error:
+            self.send(["refused", str(error)])
+        except BaseException as error:  # SystemExit too: the target's import may do anything
+            self.send(["refused", f"{type(error).__name__}: {_one_line(error)}".rstrip(": ")])
+        self._stream.read()  # the parent has the word: it ends this process
+        os._exit(0)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+# ---------------------------------------------------------------------------------------------- the worker
+
+
+def _serve(connection: Connection, handle: Handler, stack: BinaryIO, *, limited: bool) -> None:
+    """Answer requests until the parent goes."""
+    own = os.getpid()
+    while True:
+        seconds, payload = connection.receive()
+        with _stacks_by_clock(stack, seconds) if sys.platform == "win32" else _NOTHING:
+            answer = _answer(handle, payload, limited)
+        if os.getpid() != own:
+            os._exit(0)  # a process that the target forked came back: the answer is the original's to give
+        connection.socket.sendall(answer)
+
+
+def _answer(handle: Handler, payload: Any, limited: bool) -> bytes:
+    """The handler's reply as a frame, or the frame that says why there is none."""
+    try:
+        return frame(["reply", handle(payload)])
+    except MemoryError:
+        return frame(["memory" if limited else "bug", traceback.format_exc()])
+    except BaseException:  # SystemExit too: what the target raises is for the handler to catch
+        return frame(["bug", traceback.format_exc()])
+
+
+@contextlib.contextmanager
+def _stacks_by_clock(stack: BinaryIO, seconds: float) -> Iterator[None]:
+    """Where no signal can ask for a stack (Windows): write it every `seconds`/2, so once in the midst of a hang."""
+    faulthandler.dump_traceback_later(max(seconds / 2, 0.01), repeat=True, file=stack)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _limit_memory(mebibytes: int) -> None:
+    """Let the address space grow by no more than `mebibytes`; without /proc nothing is limited."""
+    import resource
+
+    with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:  # noqa: PTH123
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        soft = used + (mebibytes << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (soft if hard < 0 else min(soft, hard), hard))
+
+
+# --------------------------------------------------------------------------------------------- the template
+
+
+def _can_fork() -> bool:
+    """Whether a fork of this process is as good as the original: only without threads, Python's or others'.
+
+    macOS does not count: its system libraries do not survive a fork without exec.
+    """
+    if not hasattr(os, "fork") or sys.platform == "darwin":
+        return False
+    with contextlib.suppress(OSError):
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
+    return threading.active_count() == 1
+
+
+def _fork_workers(data: socket.socket, line: socket.socket) -> None:
+    """Return in every worker; the template stays in here until the parent goes."""
+    alarm = _ChildAlarm()
+    gc.collect()
+    gc.freeze()  # the workers' collectors then leave the shared pages alone
+    while True:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise _BrokenError(f"no process for the sandbox: {error}") from error
+        if pid == 0:
+            os.setpgid(0, 0)
+            alarm.release()
+            line.close()
+            return
+        with contextlib.suppress(OSError):  # the worker does it too: whoever comes first
+            os.setpgid(pid, pid)
+        line.sendall(frame(_attend(pid, line, alarm)))
+        while (command := line.recv(1)) != NEXT:
+            if not command:
+                os._exit(0)
+        _drain(data)
+
+
+class _ChildAlarm:
+    """A socket that becomes readable when a child of this process has ended."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = socket.socketpair()
+        self.reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+
+    def release(self) -> None:
+        """Put the signal back as it was."""
+        signal.set_wakeup_fd(self._wakeup)
+        signal.signal(signal.SIGCHLD, self._handler or signal.SIG_DFL)
+        self.reader.close()
+        self._writer.close()
+
+
+def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int:
+    """Do what the parent says until the worker has ended; its exit code, -n for signal n."""
+    poller = select.poll()
+    poller.register(line, select.POLLIN)
+    poller.register(alarm.reader, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poller.poll()}
+        if alarm.reader.fileno() in ready:
+            _drain(alarm.reader)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                _kill_group(pid)  # what the target has started
+                return os.waitstatus_to_exitcode(status)
+        if line.fileno() in ready:
+            _obey(line.recv(1), pid)
+
+
+def _obey(command: bytes, pid: int) -> None:
+    if command == STACK:
+        os.kill(pid, signal.SIGUSR1)
+    else:
+        _kill_group(pid)
+    if not command:  # the parent has gone
+        os.waitpid(pid, 0)
+        os._exit(0)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in it
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _drain(source: socket.socket) -> None:
+    """Throw away what has arrived: the rest of a request whose worker died while it read."""
+    timeout = source.gettimeout()
+    source.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while source.recv(1 << 16):
+            pass
+    source.settimeout(timeout)
+
+
+# ---------------------------------------------------------------------------------------------- the process
+
+
+def _adopt(shared: int | bytes) -> socket.socket:
+    """The socket that the parent handed over: a descriptor, or on Windows the bytes of `socket.share`."""
+    if isinstance(shared, int):
+        adopted = socket.socket(fileno=shared)
+    else:
+        adopted = _from_share(shared)
+    adopted.set_inheritable(False)
+    return adopted
+
+
+def _from_share(shared: bytes) -> socket.socket:
+    if sys.platform != "win32":
+        raise OSError("only Windows shares sockets this way")
+    adopted = socket.fromshare(shared)
+    adopted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return adopted
+
+
+def _quieten() -> None:
+    """Take the standard streams from the target, and keep a crash from leaving files or dialogs."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(1, 2)  # until now stderr was a file for the case that the interpreter does not even start
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
+    else:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _write_stacks_to(stack: BinaryIO) -> None:
+    """The Python stack of every thread, when the process crashes and when the parent asks for it."""
+    faulthandler.enable(stack, all_threads=True)
+    if sys.platform != "win32":
+        faulthandler.register(signal.SIGUSR1, stack, all_threads=True)
+
+
+def _die_with(line: socket.socket, on: bool) -> None:
+    """Let the kernel end this process (SIGIO) when the parent's end of the line goes, whatever it is doing.
+
+    For a process that has no template to look after it; it works while native code holds the interpreter.
+    Linux only: elsewhere SIGIO is ignored by default.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        flags = fcntl.fcntl(line, fcntl.F_GETFL)
+        fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(line, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
