@@ -13,8 +13,11 @@ from recorder.interface import Interface
 from recorder.text import call_text
 from recorder.trace import write_trace
 from replayer.oracles import Finding
+from replayer.player import Run
+from replayer.reports import reproduce_line, shown
+from replayer.verdict import Status, Verdict
 
-__all__ = ["Found", "finding_trace", "report_text", "write_finding"]
+__all__ = ["Found", "finding_trace", "report_text", "sequence_lines", "write_finding"]
 
 
 @dataclass
@@ -33,7 +36,17 @@ class Found:
     origin: str
     count: int = 1
     flaky: bool = False
-    stack: str = ""
+    run: Run | None = None
+
+    @property
+    def stack(self) -> str:
+        return self.run.stack if self.run else ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The failure as the reports of replays take it."""
+        notes = (f"found after {self.seconds:.2f} s and {self.executions} executions, from {self.origin}",)
+        return Verdict(self.name, Status.FAILED, (self.finding,), notes=notes, run=self.run, seconds=self.seconds)
 
     @property
     def name(self) -> str:
@@ -67,15 +80,11 @@ def finding_trace(found: Found, interface: Interface, spec: str, *, original: bo
     return Trace.from_calls(found.original if original else found.calls, header)
 
 
-def reproduce_line(path: Path, spec: str) -> str:
-    return f"synctape replay {path} --target {spec}"
-
-
 def report_text(found: Found, interface: Interface, spec: str, path: Path) -> str:
     """The failure for a reader: what, where, who is to blame, how to see it again, and the sequence."""
     finding = found.finding
     lines = [
-        f"{finding.code} {finding.message}",
+        f"{finding.code} {shown(finding.message)}",
         "",
         f"place:      {finding.place or '(none in the target)'}",
         f"method:     {finding.method}",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.buckets import Found, write_finding
-from fuzz.minimise import minimise
+from fuzz.minimise import minimise_finding
 from fuzz.worker import pack_calls, unpack_calls
 from recorder.calls import Call, Trace
 from recorder.contract import Level, contract_of
@@ -261,17 +261,17 @@ class Campaign:
     def _keep(self, finding: Finding, calls: list[Call], run: Run, origin: str) -> None:
         seconds, executions = self._elapsed(), self.progress.runs
         before = self.found.get(finding.bucket)
-        found = Found(finding, calls, calls, seconds, executions, origin, stack=run.stack)
+        found = Found(finding, calls, calls, seconds, executions, origin, run=run)
         if before is not None:  # seen before, at a higher level: the first sight counts
             found.seconds, found.executions, found.count = before.seconds, before.executions, before.count + 1
         self.found[finding.bucket] = found
         self.progress.failures = len(self.found)
         self.progress.last_new = seconds
-        minimal = self.minimise(finding, calls, origin)
+        minimal = self._minimise(finding, calls, origin)
         again = self._play_for(finding, minimal)
         found.calls = minimal
         if again is not None:
-            found.finding, found.stack = again[0], again[1].stack or found.stack
+            found.finding, found.run = again
         else:
             found.flaky = True
         path = write_finding(found, self.folder, self.interface, self.spec) if self.folder else None
@@ -283,24 +283,16 @@ class Campaign:
         if self.options.exit_first:
             raise _FirstFailure
 
-    def minimise(self, finding: Finding, calls: list[Call], origin: str = "") -> list[Call]:
-        """The shortest sequence with the same code, method, place and level."""
-        timeout = self._short_timeout(finding)
-
-        def fails(candidate: list[Call]) -> bool:
+    def _minimise(self, finding: Finding, calls: list[Call], origin: str) -> list[Call]:
+        def met(other: Finding, candidate: list[Call], run: Run) -> None:
             self._tick()
-            run = self._player.play(candidate, timeout=timeout)
-            same = False
-            for other in self._reported(self._judge.findings(run)):
-                if other.bucket == finding.bucket and other.level == finding.level:
-                    same = True
-                elif other.bucket not in self.found:
-                    self._take([other], candidate, run, origin)
-            return same
+            if other.bucket not in self.found:
+                self._take([other], candidate, run, origin)
 
-        cut = calls[: finding.number + 1]
-        start = cut if len(cut) < len(calls) and fails(cut) else calls
-        return minimise(start, fails, max_tries=self.options.minimise_tries)
+        timeout, tries = self._short_timeout(finding), self.options.minimise_tries
+        return minimise_finding(
+            self._player, self._judge, finding, calls, timeout=timeout, max_tries=tries, met=met
+        )
 
     def _short_timeout(self, finding: Finding) -> float | None:
         """A hang is given less time while it is minimised: a sequence that passes takes milliseconds."""

@@ -28,7 +28,7 @@ import copy
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import PurePath
 from types import CodeType, ModuleType
@@ -40,7 +40,7 @@ from fuzz.instrument import CELLS, FIRST_LINE, REACHED, CellProbes, LineProbes, 
 __all__ = ["Coverage", "coverage_for"]
 
 _OURS = frozenset({"fuzz", "recorder", "replayer", "synctape"})
-_TOOLS = (3, 4, 1, 2, 0)  # ids of sys.monitoring: those without a customary owner first
+_TOOLS: tuple[int, ...] = (3, 4, 1, 2, 0)  # ids of sys.monitoring: those without a customary owner first
 
 
 def coverage_for(module: str, *, extra: Sequence[str] = ()) -> Coverage:
@@ -92,7 +92,7 @@ class Coverage:
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None
-        self._hit = set(self._hit)  # cells go on telling the old one
+        self._cells[:] = [False] * len(self._cells)
 
     @property
     def available(self) -> bool:
@@ -152,7 +152,7 @@ class Coverage:
             vars(loader).pop("get_code", None)
             with self._lock:
                 code = self._marked(name, loader)
-            return plain.get_code(name) if code is None else code  # type: ignore[no-any-return]
+            return plain.get_code(name) if code is None else code
 
         loader.get_code = get_code
         spec.loader = loader
@@ -176,7 +176,7 @@ class Coverage:
 
     def _compile(self, name: str, source: str, path: str, is_package: bool) -> CodeType:
         sites = self._sites.copy()
-        probes = CellProbes() if self._monitor is None else LineProbes()
+        probes = CellProbes() if self._monitor is None else LineProbes(source)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as when the module comes from its bytecode cache
             tree = instrument(source, path, probes, sites)
@@ -187,8 +187,8 @@ class Coverage:
         self._cells += [True] * added
         self._sites[:] = sites
         self._codes[name] = source, code
-        if self._monitor is not None:
-            self._monitor.watch(code)
+        if self._monitor is not None and isinstance(probes, LineProbes):
+            self._monitor.watch(code, probes.lines)
         return code
 
     def _reached(self, site: int) -> bool:
@@ -223,8 +223,11 @@ class _Monitor:
     def __init__(self, monitoring: Any, tool: int, hit: set[int]):
         self._monitoring = monitoring
         self._tool = tool
+        self._hit = hit
         self._codes: list[CodeType] = []
-        monitoring.register_callback(tool, monitoring.events.LINE, _line_callback(hit, monitoring.DISABLE))
+        self._lines: dict[str, dict[int, int]] = {}  # by file: sites that have a line of it to themselves
+        self._disable = monitoring.DISABLE
+        monitoring.register_callback(tool, monitoring.events.LINE, self._line_reached)
 
     @classmethod
     def with_free_tool(cls, hit: set[int]) -> _Monitor | None:
@@ -236,8 +239,9 @@ class _Monitor:
                 return cls(monitoring, tool, hit)
         return None
 
-    def watch(self, code: CodeType) -> None:
-        """Tell of the lines of `code` and of all code in it."""
+    def watch(self, code: CodeType, lines: dict[int, int]) -> None:
+        """Tell of the marks in `code` and all code in it; `lines` are its file's lines that are marks."""
+        self._lines[code.co_filename] = lines
         for inner in _with_inner(code):
             self._monitoring.set_local_events(self._tool, inner, self._monitoring.events.LINE)
             self._codes.append(inner)
@@ -248,14 +252,11 @@ class _Monitor:
         self._monitoring.register_callback(self._tool, self._monitoring.events.LINE, None)
         self._monitoring.free_tool_id(self._tool)
 
-
-def _line_callback(hit: set[int], disable: object) -> Callable[[CodeType, int], object]:
-    def line_reached(code: CodeType, line: int) -> object:
-        if line >= FIRST_LINE:
-            hit.add(line - FIRST_LINE)
-        return disable
-
-    return line_reached
+    def _line_reached(self, code: CodeType, line: int) -> object:
+        site = line - FIRST_LINE if line >= FIRST_LINE else self._lines[code.co_filename].get(line)
+        if site is not None:
+            self._hit.add(site)
+        return self._disable
 
 
 def _with_inner(code: CodeType) -> Iterator[CodeType]:

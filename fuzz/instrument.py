@@ -23,9 +23,10 @@ can reach more of it.  Annotations, type parameters and patterns stay as they ar
 
 A mark is made by one of two kinds of `Probes`:
 
-- `LineProbes` (Python 3.12 on): a NOP on a line of its own beyond the file's end (`FIRST_LINE` + site number),
-  for sys.monitoring to report once.  Where an expression is marked, `x` becomes `x if True else None` with the
-  `True` on that line, which the compiler folds to the NOP.  Nothing that can raise or loop is on such a line.
+- `LineProbes` (Python 3.12 on), for sys.monitoring to report once: the line of the arm's first statement, or a
+  NOP on a line of its own beyond the file's end (`FIRST_LINE` + site number).  Where an expression is marked,
+  `x` becomes `x if True else None` with the `True` on that line, which the compiler folds to the NOP.  Nothing
+  that can raise or jump is on such a line.
 - `CellProbes`: `if cells[site]: reached(site)`, both found as globals of the module.
 
 Every node that was there keeps its position, so tracebacks, their carets and `inspect` see the file.  The
@@ -52,8 +53,12 @@ FIRST_LINE = 1 << 24
 
 _LOOKS_AT_LOCALS = frozenset({"locals", "vars", "dir", "eval", "exec", "_getframe", "currentframe"})
 _MAY_RAISE = (
-    ast.Attribute, ast.Await, ast.BinOp, ast.Call, ast.Compare, ast.Delete, ast.Import, ast.ImportFrom,
-    ast.Subscript, ast.UnaryOp, ast.Yield, ast.YieldFrom,
+    ast.Await, ast.BinOp, ast.Call, ast.Delete, ast.Import, ast.ImportFrom, ast.Subscript, ast.Yield,
+    ast.YieldFrom,
+)  # fmt: skip
+_RUNS_ON_ITS_LINE = (
+    ast.Assign, ast.AugAssign, ast.Delete, ast.Expr, ast.For, ast.If, ast.Import, ast.ImportFrom, ast.Raise,
+    ast.Return, ast.While,
 )  # fmt: skip
 _ENDS_BLOCK = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
@@ -76,7 +81,13 @@ class Probes(Protocol):
 
     everywhere: bool
 
-    def statement(self, site: int, at: ast.stmt | ast.expr) -> ast.stmt: ...
+    def statement(self, site: int, at: ast.stmt) -> list[ast.stmt]:
+        """What to run where the site is, at the position of `at`."""
+        ...
+
+    def entry(self, site: int, first: ast.stmt) -> list[ast.stmt]:
+        """What to run right before `first` where that is the site; nothing if `first` itself will tell."""
+        ...
 
     def before(self, site: int, value: ast.expr) -> ast.expr:
         """An expression that makes the mark, then is `value`."""
@@ -84,12 +95,33 @@ class Probes(Protocol):
 
 
 class LineProbes:
-    """Marks as lines FIRST_LINE + site."""
+    """Marks as lines: FIRST_LINE + site, or a line of the file that only the site runs, from `lines`."""
 
     everywhere = True
 
-    def statement(self, site: int, at: ast.stmt | ast.expr) -> ast.stmt:
-        return self._put(ast.Pass(), site)
+    def __init__(self, source: str):
+        self.lines: dict[int, int] = {}
+        self._source = source.splitlines()
+
+    def statement(self, site: int, at: ast.stmt) -> list[ast.stmt]:
+        return [self._put(ast.Pass(), site)]
+
+    def entry(self, site: int, first: ast.stmt) -> list[ast.stmt]:
+        if not self._tells(first):
+            return self.statement(site, first)
+        self.lines[first.lineno] = site
+        return []
+
+    def _tells(self, node: ast.stmt) -> bool:
+        """It is the first thing on its line, and starts to run there."""
+        start = getattr(node, "test", getattr(node, "iter", node))
+        if isinstance(start, ast.Constant) or not isinstance(node, _RUNS_ON_ITS_LINE):
+            return False
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return False
+        if not node.lineno == start.lineno == start.end_lineno or node.lineno > len(self._source):
+            return False
+        return not self._source[node.lineno - 1].encode()[: node.col_offset].strip()
 
     def before(self, site: int, value: ast.expr) -> ast.expr:
         never = _at(value, ast.Constant(None))
@@ -106,8 +138,10 @@ class CellProbes:
 
     everywhere = False
 
-    def statement(self, site: int, at: ast.stmt | ast.expr) -> ast.stmt:
-        return _at(at, ast.If(self._is_new(site, at), [_at(at, ast.Expr(self._tell(site, at)))], []))
+    def statement(self, site: int, at: ast.stmt) -> list[ast.stmt]:
+        return [_at(at, ast.If(self._is_new(site, at), [_at(at, ast.Expr(self._tell(site, at)))], []))]
+
+    entry = statement
 
     def before(self, site: int, value: ast.expr) -> ast.expr:
         told = ast.IfExp(self._is_new(site, value), self._tell(site, value), _at(value, ast.Constant(True)))
@@ -120,7 +154,7 @@ class CellProbes:
         return _at(at, ast.Call(_load(REACHED, at), [_at(at, ast.Constant(site))], []))
 
 
-def instrument(source: str | bytes, path: str, probes: Probes, sites: list[Site]) -> ast.Module:
+def instrument(source: str, path: str, probes: Probes, sites: list[Site]) -> ast.Module:
     """The module's syntax tree with marks, to be compiled; the marks' sites are appended to `sites`.
 
     The first mark's number is the length of `sites`.  SyntaxError, ValueError or RecursionError as from
@@ -212,17 +246,19 @@ class _Rewriter(ast.NodeTransformer):
         self._sites.append(Site(line, way))
         return len(self._sites) - 1
 
-    def _mark(self, way: str, at: ast.stmt | ast.expr) -> ast.stmt:
-        return self._probes.statement(self._site(at.lineno, way), at)
+    def _mark(self, way: str, at: ast.stmt) -> list[ast.stmt]:
+        """A mark that ends a block: what follows it is at `at`, for jumps take the line before them."""
+        return [*self._probes.statement(self._site(at.lineno, way), at), _at(at, ast.Pass())]
+
+    def _entry(self, way: str, first: ast.stmt) -> list[ast.stmt]:
+        return self._probes.entry(self._site(first.lineno, way), first)
 
     def _before(self, way: str, value: ast.expr) -> ast.expr:
         return self._probes.before(self._site(value.lineno, way), value)
 
     def _arm(self, way: str, body: Sequence[ast.stmt], owner: ast.stmt) -> list[ast.stmt]:
-        """`body` as rewritten, after a mark; an empty one ends on a line of its owner, never on a mark's."""
-        at = body[0] if body else owner
-        mark = self._mark(way, at)
-        return [mark, *(self._block(body) if body else [_at(owner, ast.Pass())])]
+        """`body` rewritten, and a mark before it; a mark alone, at its owner, if it is empty."""
+        return [*self._entry(way, body[0]), *self._block(body)] if body else self._mark(way, owner)
 
     # scopes
 
@@ -238,7 +274,7 @@ class _Rewriter(ast.NodeTransformer):
         steps = self._scope is not None and (self._probes.everywhere or self._scope.in_try)
         for number, statement in enumerate(body):
             if steps and number and _may_raise(body[number - 1]):
-                result.append(self._mark("step", statement))
+                result += self._entry("step", statement)
             result += self._statements(statement)
             if isinstance(statement, _ENDS_BLOCK):
                 return [*result, *body[number + 1 :]]
@@ -260,9 +296,7 @@ class _Rewriter(ast.NodeTransformer):
         with self._inside(_function_scope(node, self._rebound)):
             documented = ast.get_docstring(node, clean=False) is not None
             head, body = node.body[:documented], node.body[documented:]
-            way = f"{node.name} entered"
-            mark = self._probes.statement(self._site(node.lineno, way), body[0] if body else head[0])
-            node.body = [*head, mark, *(self._block(body) if body else [_at(head[0], ast.Pass())])]
+            node.body = [*head, *self._arm(f"{node.name} entered", body, head[0] if head else node)]
         return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
@@ -336,7 +370,7 @@ class _Rewriter(ast.NodeTransformer):
         rest = self._block(node.orelse)
         if not scope.temporaries:
             node.body = body
-            node.orelse = rest if ended else [self._mark("ended", node), *(rest or [_at(node, ast.Pass())])]
+            node.orelse = rest if ended else [*self._mark("ended", node), *rest]
             return [node]
         name = f"{_ENTERED}{scope.loops}"
         node.body = [_assign(name, True, node), *body]
@@ -380,7 +414,7 @@ class _Rewriter(ast.NodeTransformer):
         node.body = self._block(node.body)
         called = any(isinstance(item.context_expr, ast.Call | ast.Await) for item in node.items)
         if self._scope is not None and called and not isinstance(last, _ENDS_BLOCK):
-            node.body += [self._mark("with left", last), _at(last, ast.Pass())]
+            node.body += self._mark("with left", last)
         return node
 
     def visit_Match(self, node: ast.Match) -> ast.AST:

@@ -1,7 +1,8 @@
 """Minimising: the shortest sequence with the simplest arguments that still fails in the same way.
 
-`minimise` only sees a predicate; what "the same way" means (code, blame and place stay) is the caller's.  The
-result is 1-minimal: no single call of it can go and no argument can become simpler by any step known here.
+`minimise` only sees a predicate; `minimise_finding` plays, and takes code, method, place and level for the same
+way.  The result is 1-minimal: no single call of it can go and no argument can become simpler by any step known
+here.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from recorder.calls import Argument, Call, Handle
+from replayer.isolation import Player
+from replayer.oracles import Finding, Judge
+from replayer.player import Run
 
-__all__ = ["minimise", "simpler"]
+__all__ = ["minimise", "minimise_finding", "simpler"]
 
 Fails = Callable[[list[Call]], bool]
 
@@ -22,6 +26,36 @@ def minimise(calls: list[Call], fails: Fails, *, max_tries: int = 5000) -> list[
     with contextlib.suppress(_OutOfTries):
         shrinker.run()
     return shrinker.calls
+
+
+def minimise_finding(
+    player: Player,
+    judge: Judge,
+    finding: Finding,
+    calls: list[Call],
+    *,
+    timeout: float | None = None,
+    max_tries: int = 5000,
+    met: Callable[[Finding, list[Call], Run], None] = lambda finding, calls, run: None,
+) -> list[Call]:
+    """The shortest sequence on which the same finding shows: its bucket and its level stay.
+
+    `timeout` seconds are given to each try (None: as the player has it).  `met` is told of every other finding
+    that shows on the way.
+    """
+
+    def fails(candidate: list[Call]) -> bool:
+        run = player.play(candidate, timeout=timeout)
+        same = False
+        for other in judge.findings(run):
+            if other.bucket == finding.bucket and other.level == finding.level:
+                same = True
+            else:
+                met(other, candidate, run)
+        return same
+
+    cut = calls[: finding.number + 1]
+    return minimise(cut if len(cut) < len(calls) and fails(cut) else calls, fails, max_tries=max_tries)
 
 
 class _OutOfTries(Exception):

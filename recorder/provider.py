@@ -126,40 +126,37 @@ def load_object(spec: str, what: str) -> Callable[..., Any]:
     The current folder is importable.  Raises ProviderError.
     """
     shown = f"{what} {spec!r}"
-    location, _, attribute = spec.partition(":") if ":" in spec else spec.rpartition(".")
+    location, _, attribute = spec.rpartition(":" if ":" in spec else ".")
     if not attribute or not location:
         raise ProviderError(f"{shown}: write it as module:callable")
     if location.endswith(".py") or "/" in location or "\\" in location:
-        module_name = location.removesuffix(".py").replace("\\", "/").strip("./").replace("/", ".")
-        raise ProviderError(f"{shown}: name the module, not its file: {module_name}:{attribute}")
+        module = location.removesuffix(".py").replace("\\", "/").strip("./").replace("/", ".")
+        raise ProviderError(f"{shown}: name the module, not its file: {module}:{attribute}")
     with current_folder_importable():
         if ":" in spec:
-            found: object = _import(location, shown)
+            found: Any = _import(location, shown)
         else:
-            found, attribute = _import_longest(spec, shown)
+            found, attribute = _import_longest(spec.split("."), shown)
     for name in attribute.split("."):
-        if not hasattr(found, name):
-            near = difflib.get_close_matches(name, dir(found), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            owner = f"module {found.__name__}" if isinstance(found, ModuleType) else repr(type(found).__name__)
-            raise ProviderError(f"{shown}: {owner} has no {name!r}{hint}")
-        found = getattr(found, name)
+        found = _attribute(found, name, shown)
     if not callable(found):
         raise ProviderError(f"{shown} is of type {type(found).__name__}, it cannot be called")
-    return found
+    return found  # type: ignore[no-any-return]
+
+
+class _NoModule(ProviderError):
+    """The module itself is missing, rather than one that it imports."""
 
 
 def _import(name: str, shown: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            where = "is the current folder the right one?" if "." not in name else "check the spelling"
-            raise ProviderError(f"{shown}: there is no module {error.name!r}; {where}") from None
-        raise _import_failed(name, shown, error) from None
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a module may do anything when it is imported, also exit
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            where = f"the current folder is {os.getcwd()}"
+            raise _NoModule(f"{shown}: there is no module {error.name!r}; {where}") from None
         raise _import_failed(name, shown, error) from None
 
 
@@ -168,18 +165,24 @@ def _import_failed(name: str, shown: str, error: BaseException) -> ProviderError
     return ProviderError(f"{shown}: importing {name} raised {one_line(error)}{f' ({where})' if where else ''}")
 
 
-def _import_longest(path: str, shown: str) -> tuple[ModuleType, str]:
+def _import_longest(names: list[str], shown: str) -> tuple[ModuleType, str]:
     """The module that a dotted path begins with, as long as possible, and the rest of the path."""
-    names = path.split(".")
-    for length in range(len(names) - 1, 0, -1):
-        name = ".".join(names[:length])
-        try:
-            found = importlib.util.find_spec(name)
-        except Exception:  # a part of it is no package, or fails: seen below, when it is the longest
-            found = None
-        if found is not None or length == 1:
-            return _import(name, shown), ".".join(names[length:])
-    raise ProviderError(f"{shown}: write it as module:callable")
+    for length in range(len(names) - 1, 1, -1):
+        with contextlib.suppress(_NoModule):
+            return _import(".".join(names[:length]), shown), ".".join(names[length:])
+    return _import(names[0], shown), ".".join(names[1:])
+
+
+def _attribute(owner: Any, name: str, shown: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        near = difflib.get_close_matches(name, dir(owner), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        where = getattr(owner, "__name__", type(owner).__name__)
+        raise ProviderError(f"{shown}: {where} has no {name!r}{hint}") from None
+    except Exception as error:  # a module's own __getattr__ may import
+        raise _import_failed(name, shown, error) from None
 
 
 def module_version(spec: str) -> str | None:

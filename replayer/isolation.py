@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
-from recorder.calls import Call, Outcome, OutcomeKind, Trace
+from recorder.calls import Call, Header, Outcome, OutcomeKind, Trace
+from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
-from replayer.player import PlayOptions, Run, play
-from replayer.sandbox import Death, Sandbox
-from replayer.target import Target, load_target
+from replayer.player import Phase, PlayOptions, Run, play
+from replayer.sandbox import Death, ExecutorError, Sandbox
+from replayer.target import Target, TargetError, load_target
 from replayer.worker import unpack_run
 
 __all__ = ["Here", "Isolated", "Limits", "Player", "open_player"]
@@ -93,33 +94,49 @@ class Isolated(_Closing):
             "interface": interface.describe(),
             "options": asdict(options or PlayOptions()),
         }
-        self._sandbox = Sandbox("replayer.worker:job", config, timeout=limits.timeout, memory=limits.memory)
+        self._sandbox = Sandbox(
+            "replayer.worker:job", config, name=f"target {spec}", timeout=limits.timeout, memory=limits.memory
+        )
 
     def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
-        """Raises TargetError if the target cannot be loaded, ExecutorError if the child cannot be started."""
+        """Raises TargetError if the target gives no instance, ExecutorError if the child cannot be started."""
         if not isinstance(trace, Trace):
-            trace = Trace.from_calls(trace)
+            trace = Trace.from_calls(trace, Header(interface=self.interface))
+        try:
+            self._sandbox.start()
+        except ExecutorError:
+            raise
+        except SynctapeError as error:  # what the child said, as text
+            raise TargetError(str(error)) from None
         reply = self._sandbox.request(dump_trace(replace(trace, damage=None)), timeout=timeout)
         if isinstance(reply, Death):
-            return _died(trace, reply)
+            return self._died(trace, reply)
         run = unpack_run(reply)
         return replace(run, trace=replace(run.trace, header=trace.header, threads=trace.threads))
 
     def close(self) -> None:
         self._sandbox.close()
 
+    def _died(self, trace: Trace, death: Death) -> Run:
+        phase, number = death.position
+        if phase == Phase.MAKING or not trace.calls:
+            what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
+            raise TargetError(f"target {self.spec}: the factory {what} ({death.detail})")
+        late = ", after it returned" if phase == Phase.ENDING else ""
+        return _cut_run(trace, number, replace(death, detail=death.detail + late))
+
 
 _ANSWER_LOST = Outcome(OutcomeKind.RETURNED, None, detail="the answer was lost with the process")
 
 
-def _died(trace: Trace, death: Death) -> Run:
+def _cut_run(trace: Trace, inside: int, death: Death) -> Run:
     """A run that ended in the middle of a call: the calls before it had returned, those after it never ran."""
     calls = trace.calls
-    inside = min(death.position[1], max(len(calls) - 1, 0))
     outcomes = [_ANSWER_LOST] * inside
     outcomes.append(Outcome(death.kind, None, 0, death.detail, place_in(death.stack)))
     outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
-    return Run(Trace.from_calls(calls, trace.header, outcomes[: len(calls)]), stack=death.stack)
+    played = Trace.from_calls(calls, trace.header, outcomes)
+    return Run(replace(played, threads=trace.threads), stack=death.stack)
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')

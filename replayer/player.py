@@ -7,8 +7,10 @@ background threads (interface.md, 1.1).
 
 from __future__ import annotations
 
+import enum
 import functools
 import gc
+import itertools
 import queue
 import sys
 import threading
@@ -25,16 +27,25 @@ from recorder.writer import storable
 from replayer.handles import Handles
 from replayer.target import Instance, Target, one_line
 
-__all__ = ["Journal", "Observation", "PlayOptions", "Run", "play"]
+__all__ = ["Journal", "Observation", "Phase", "PlayOptions", "Run", "play"]
 
 
 class Journal(Protocol):
-    """Notes which call is about to be made, where it outlives the process (replayer.sandbox)."""
+    """Notes what is about to happen, where it outlives the process (replayer.sandbox): a `Phase`, a call's number."""
 
     def note(self, a: int, b: int) -> None: ...
 
 
 _NOTE_SECONDS = 0.1  # well below any sandbox's timeout
+
+
+class Phase(enum.IntEnum):
+    """What a journal's first number says while a sequence is played."""
+
+    CALLS = 0
+    MAKING = 2  # the instance
+    ENDING = 3  # after the last call: threads end, the instance is released
+    WAITING = 4  # for the call's time, counting up from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,7 @@ class _Session:
 
     def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
         self._before = set(threading.enumerate())
+        self._note(Phase.MAKING, 0)
         instance = self.target.instance()
         outcomes: list[Outcome] = []
         with _Lanes({c.thread for c in calls}, self.options.main_thread) as lanes:
@@ -116,6 +128,7 @@ class _Session:
             else:
                 for call in calls:
                     lanes.run(call.thread, functools.partial(self._make_all, instance, (call,), outcomes))
+            self._note(Phase.ENDING, max(len(calls) - 1, 0))
             if self.options.join_seconds:
                 self._join(lanes)
         self._end(instance, calls)
@@ -124,24 +137,30 @@ class _Session:
     def _make_all(self, instance: Instance, calls: Iterable[Call], outcomes: list[Outcome]) -> None:
         for call in calls:
             self.number = number = len(outcomes)
-            if self.journal:
-                self.journal.note(0, number)
             if self.options.pace:
                 self._wait(call)
+            if self.journal:
+                self.journal.note(Phase.CALLS, number)
             outcomes.append(self._make(instance, call))
             self._check_handles(instance.handles, number)
             if instance.invariant is not None and self._check(instance.invariant, number):
                 instance.invariant = None  # what follows a broken invariant is its consequence
 
+    def _note(self, phase: int, number: int) -> None:
+        if self.journal:
+            self.journal.note(phase, number)
+
     def _wait(self, call: Call) -> None:
-        """Until the call is due.  The journal hears of it meanwhile, so that a pause is not taken for a hang."""
+        """Until the call is due.  The journal changes meanwhile, so that a pause is not taken for a hang."""
         due = call.time_ns / (self.options.pace or 1)
         if self.number == 0:
             self._started = time.monotonic_ns() - due
-        while (ahead := (self._started + due - time.monotonic_ns()) / 1e9) > 0:
+        for tick in itertools.count():
+            ahead = (self._started + due - time.monotonic_ns()) / 1e9
+            if ahead <= 0:
+                break
+            self._note(Phase.WAITING + tick, self.number)
             time.sleep(min(ahead, _NOTE_SECONDS))
-            if self.journal:
-                self.journal.note(0, self.number)
 
     def _make(self, instance: Instance, call: Call) -> Outcome:
         method = self._methods.get(call.method)
@@ -192,7 +211,9 @@ class _Session:
         for token in handles.closed_twice():
             if token not in self._closed_twice:
                 self._closed_twice.add(token)
-                self.observations.append(Observation("handle", number, f"handle {token} was closed more than once"))
+                self.observations.append(
+                    Observation("handle", number, f"handle {token} was closed more than once")
+                )
 
     def _join(self, lanes: _Lanes) -> None:
         """Wait a moment for threads that the target started, so that what they raise belongs to this sequence."""

@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import shlex
-import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,24 +106,26 @@ def report(verdicts: Iterable[Verdict], reports: Sequence[Report], planned: int)
 
 def reproduce_line(path: str | Path, target: str, options: Sequence[str] = ()) -> str:
     """The command that replays one trace."""
-    return shlex.join(["synctape", "replay", str(path), "--target", target, *options])
+    return shown(shlex.join(["synctape", "replay", str(path), "--target", target, *options]), _LONGEST_COMMAND)
+
+
+_LONGEST_COMMAND = 10_000  # characters
 
 
 # --- what a person reads ------------------------------------------------------------------------------------
 
 
-def shown(text: str) -> str:
-    """The text on one line, with what does not print escaped; the longest of it cut."""
+def shown(text: str, limit: int = 400) -> str:
+    """The text on one line, with what does not print escaped, cut to so many characters."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else _escaped(c) for c in text)
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-_WIDEST = 400  # characters
 _WHOLE = 16  # a sequence of so many calls is shown whole
 _FIRST, _BEFORE, _AFTER = 2, 8, 1  # calls kept of a longer one: at its start, and around a failing one
 
@@ -195,7 +196,7 @@ def _failure(verdict: Verdict, command: str) -> Iterator[_Line]:
 def _finding(finding: Finding, style: str, prefix: str = "") -> Iterator[_Line]:
     yield f"{prefix}{finding.code}  {shown(finding.message)}", style
     place = f" at {shown(finding.place)}" if finding.place else ""
-    yield f"    in call {finding.number}, {finding.method}{place}; blame: {finding.blame}", ""
+    yield f"    in call {finding.number}, {shown(finding.method)}{place}; blame: {finding.blame}", ""
 
 
 _STACK_LINES = 30
@@ -419,7 +420,9 @@ class JUnitReport:
         }
         root = ET.Element("testsuites", {"name": "synctape", **counts})
         facts = {"timestamp": self._began.isoformat(timespec="seconds"), "hostname": shown(platform.node())}
-        suite = ET.SubElement(root, "testsuite", {"name": f"synctape replay {shown(self._target)}", **counts, **facts})
+        suite = ET.SubElement(
+            root, "testsuite", {"name": f"synctape replay {shown(self._target)}", **counts, **facts}
+        )
         suite.extend(self._cases)
         ET.indent(root)
         return ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -443,15 +446,12 @@ def _notes(verdict: Verdict) -> Iterator[str]:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """The file appears complete or not at all.  Raises SynctapeError."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None

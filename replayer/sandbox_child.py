@@ -98,7 +98,7 @@ class Journal:
     note: Callable[[int, int], None]
 
     def __init__(self, path: str):
-        with open(path, "r+b") as file:  # noqa: PTH123  (pathlib would be one more import in every child)
+        with open(path, "r+b") as file:
             self._cells = mmap.mmap(file.fileno(), _POSITION.size)
         self.note = partial(_POSITION.pack_into, self._cells, 0)
 
@@ -126,7 +126,7 @@ def _live(start: dict[str, Any]) -> None:
     line = _adopt(start["line"]) if start["line"] is not None else None
     journal = Journal(start["journal"])
     _quieten()
-    with open(start["stack"], "ab", buffering=0) as stack:  # noqa: PTH123
+    with open(start["stack"], "ab", buffering=0) as stack:
         _write_stacks_to(stack)
         if line is not None:
             _die_with(line, True)
@@ -227,7 +227,7 @@ def _answer(handle: Handler, payload: Any, limited: bool) -> bytes:
 
 @contextlib.contextmanager
 def _stacks_by_clock(stack: BinaryIO, seconds: float) -> Iterator[None]:
-    """Where no signal can ask for a stack (Windows): write it every `seconds`/2, so once in the midst of a hang."""
+    """Where no signal asks for stacks (Windows): write one every `seconds`/2, so one in the midst of a hang."""
     faulthandler.dump_traceback_later(max(seconds / 2, 0.01), repeat=True, file=stack)
     try:
         yield
@@ -239,7 +239,7 @@ def _limit_memory(mebibytes: int) -> None:
     """Let the address space grow by no more than `mebibytes`; without /proc nothing is limited."""
     import resource
 
-    with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:  # noqa: PTH123
+    with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:
         used = int(statm.read().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         soft = used + (mebibytes << 20)
@@ -257,7 +257,7 @@ def _can_fork() -> bool:
     if not hasattr(os, "fork") or sys.platform == "darwin":
         return False
     with contextlib.suppress(OSError):
-        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
+        return len(os.listdir("/proc/self/task")) == 1
     return threading.active_count() == 1
 
 
@@ -349,20 +349,12 @@ def _drain(source: socket.socket) -> None:
 
 
 def _adopt(shared: int | bytes) -> socket.socket:
-    """The socket that the parent handed over: a descriptor, or on Windows the bytes of `socket.share`."""
-    if isinstance(shared, int):
-        adopted = socket.socket(fileno=shared)
+    """The socket that the parent handed over: its descriptor, or on Windows the bytes of `socket.share`."""
+    if sys.platform == "win32" and isinstance(shared, bytes):
+        adopted = socket.fromshare(shared)
     else:
-        adopted = _from_share(shared)
+        adopted = socket.socket(fileno=int(shared))
     adopted.set_inheritable(False)
-    return adopted
-
-
-def _from_share(shared: bytes) -> socket.socket:
-    if sys.platform != "win32":
-        raise OSError("only Windows shares sockets this way")
-    adopted = socket.fromshare(shared)
-    adopted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return adopted
 
 

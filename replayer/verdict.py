@@ -30,7 +30,16 @@ from replayer.oracles import Finding, Judge
 from replayer.player import Run
 from replayer.target import TargetError
 
-__all__ = ["Judging", "Status", "Verdict", "mismatch", "replay_file", "replay_files", "replay_trace", "require_target"]
+__all__ = [
+    "Judging",
+    "Status",
+    "Verdict",
+    "mismatch",
+    "replay_file",
+    "replay_files",
+    "replay_trace",
+    "require_target",
+]
 
 
 class Status(enum.StrEnum):
@@ -86,7 +95,12 @@ def replay_files(paths: Iterable[Path], player: Player, judging: Judging | None 
 
 
 def replay_file(
-    path: Path, player: Player, judging: Judging | None = None, *, name: str = "", warn: Callable[[str], None] | None = None
+    path: Path,
+    player: Player,
+    judging: Judging | None = None,
+    *,
+    name: str = "",
+    warn: Callable[[str], None] | None = None,
 ) -> Verdict:
     """Replay one file; one that is no trace is an ERROR.  `name`: how it is called in reports, else its path."""
     judging = judging or Judging()
@@ -150,9 +164,13 @@ def _regression(verdict: Verdict, kept: Mapping[Any, Any], judge: Judge) -> Verd
         others = ", ".join(dict.fromkeys(f.code for f in found))
         return replace(verdict, message=f"{code} is gone, but there is {others}")
     if oracle in judge.disabled:
-        return replace(verdict, status=Status.ERROR, message=f"{code} was found by the oracle {oracle}, which is off")
+        return replace(
+            verdict, status=Status.ERROR, message=f"{code} was found by the oracle {oracle}, which is off"
+        )
     if oracle == "mismatch" and judge.recorded is None:
-        return replace(verdict, status=Status.ERROR, message=f"{code} shows only with the recorded answers matched")
+        return replace(
+            verdict, status=Status.ERROR, message=f"{code} shows only with the recorded answers matched"
+        )
     if verdict.notes:
         return replace(verdict, status=Status.ERROR, message=verdict.notes[0], notes=())
     return replace(verdict, status=Status.FIXED, message=f"{code} is gone")
@@ -185,7 +203,9 @@ def _without(message: str, path: Path) -> str:
 def mismatch(recorded: Interface, target: Interface) -> str:
     """Why calls recorded on one interface cannot be made on the other; "" if they can."""
     if recorded.iid != target.iid:
-        return f"was recorded from {recorded.name} {recorded.iid}, the target is used as {target.name} {target.iid}"
+        return (
+            f"was recorded from {recorded.name} {recorded.iid}, the target is used as {target.name} {target.iid}"
+        )
     for ours, theirs in itertools.zip_longest(recorded.slots, target.slots):
         if _abi(ours) != _abi(theirs):
             name = (ours or theirs).name

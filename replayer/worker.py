@@ -9,7 +9,7 @@ from typing import Any
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.player import Journal, Observation, PlayOptions, Run, play
-from replayer.target import load_target
+from replayer.target import TargetError, load_target
 
 __all__ = ["job", "pack_run", "preload", "unpack_run"]
 
@@ -30,8 +30,10 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     options = PlayOptions(**config["options"])
 
     def handle(payload: Any) -> Any:
-        journal.note(0, 0)
-        return pack_run(play(load_trace(payload), target, options, journal))
+        try:
+            return pack_run(play(load_trace(payload), target, options, journal))
+        except TargetError as error:
+            return {"refused": str(error)}
 
     return handle
 
@@ -42,4 +44,7 @@ def pack_run(run: Run) -> dict[str, Any]:
 
 
 def unpack_run(packed: dict[str, Any]) -> Run:
+    """Raises TargetError if the target gave no instance."""
+    if "refused" in packed:
+        raise TargetError(packed["refused"])
     return Run(load_trace(packed["trace"]), tuple(Observation(*seen) for seen in packed["seen"]))

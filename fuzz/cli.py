@@ -1,0 +1,356 @@
+"""The commands `fuzz`, `minimise`, `corpus` and `demo`: parse, call one function, print, exit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fuzz.buckets import Found, finding_trace, report_text, sequence_lines, write_finding
+from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary
+from fuzz.live import LiveProgress
+from fuzz.minimise import minimise_finding
+from recorder.calls import Call, Trace
+from recorder.contract import Level, contract_of
+from recorder.errors import SynctapeError
+from recorder.interface import Interface
+from recorder.interfaces import find_interface
+from recorder.trace import write_trace
+from replayer.corpus import find_traces, load
+from replayer.isolation import Isolated, Limits
+from replayer.oracles import ORACLES, Finding, Judge
+from replayer.player import Run
+from replayer.reports import JUnitReport, report, reproduce_line, shown
+from replayer.target import TargetError
+
+__all__ = ["corpus", "demo", "fuzz", "minimise"]
+
+_LEVELS = click.Choice([str(level) for level in Level])
+
+
+@click.command()
+@click.option("--target", required=True, help="What is fuzzed: package.module:factory or path/library.so:symbol.")
+@click.option(
+    "--corpus", "folders", multiple=True, type=click.Path(), help="Traces to start from (file or folder)."
+)
+@click.option(
+    "--max-time", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds; 0: no bound."
+)
+@click.option("--max-runs", type=click.IntRange(min=1), help="Sequences to play in the search.")
+@click.option("--seed", type=int, help="The same seed with --max-runs gives the same run.  [default: a new one]")
+@click.option("--level", type=_LEVELS, default="hostile", show_default=True, help="The highest level to go to.")
+@click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--findings", type=click.Path(), default="findings", show_default=True, help="Where failures are written."
+)
+@click.option("--junit", type=click.Path(), help="Write a JUnit file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
+)
+@click.option("--memory", type=click.IntRange(min=1), help="MiB that the target may use.")
+@click.option(
+    "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
+)
+@click.option("--disable", multiple=True, type=click.Choice(list(ORACLES)), help="An oracle that does not look.")
+@click.option("--interface", "interface_name", default="IMAPISyncProgressCallback", show_default=True)
+@click.option("--isolate", is_flag=True, hidden=True, help="A campaign always plays in child processes.")
+def fuzz(**options: Any) -> None:
+    """Search for call sequences on which a target fails.
+
+    Replays the corpus first (without --corpus the traces that ship with synctape), then mutates it until the
+    time or the runs are used up.  Each failure is minimised and written as a .tape and a .txt.
+    Exit code: 0 nothing found, 1 failures, 2 bad input or nothing executed, 3 the executor failed, 130 on Ctrl-C.
+    """
+    interface = find_interface(options["interface_name"])
+    seeds = _seeds(options["folders"], interface)
+    seed = options["seed"] if options["seed"] is not None else random.SystemRandom().randrange(2**32)
+    campaign_options = CampaignOptions(
+        seed=seed,
+        max_time=options["max_time"] or None,
+        max_runs=options["max_runs"],
+        level=Level[options["level"].upper()],
+        exit_first=options["exitfirst"],
+        slow=options["slow"],
+        timeout=options["timeout"],
+        memory=options["memory"],
+        disabled=frozenset(options["disable"]),
+    )
+    spec, as_json = options["target"], options["as_json"]
+    junit = JUnitReport(options["junit"], spec, lambda verdict: "") if options["junit"] else None
+    with LiveProgress(quiet=as_json) as live:
+        live.say(f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
+        folder = Path(options["findings"])
+        campaign = Campaign(
+            spec,
+            seeds,
+            campaign_options,
+            interface=interface,
+            folder=folder,
+            watch=live,
+            announce=lambda found, path: live.say(_announcement(found, path)),
+        )
+        summary = campaign.run()
+    if junit:
+        report([found.verdict for found in summary.found], [junit], len(summary.found))
+    (_print_json if as_json else _print_summary)(summary, spec, seed, interface)
+    sys.exit(_exit_code(summary))
+
+
+def _seeds(folders: tuple[str, ...], interface: Interface) -> list[tuple[str, Trace]]:
+    """Traces by name; without folders those that ship for the interface."""
+    if folders:
+        paths = find_traces(folders)
+    else:
+        from corpora import folder
+
+        shipped = folder(interface.name)
+        paths = find_traces([shipped]) if shipped.is_dir() else []
+    seeds = []
+    for path in paths:
+        trace = load(path)
+        if trace.interface != interface:
+            message = f"{path}: a trace of {trace.interface.name}, the target's interface is {interface.name}"
+            raise SynctapeError(message)
+        seeds.append((str(path), trace))
+    return seeds
+
+
+def _announcement(found: Found, path: Path | None) -> str:
+    finding = found.finding
+    where = f" at {finding.place}" if finding.place else ""
+    return (
+        f"{found.seconds:6.1f} s  {finding.code} {finding.method}{where}: {shown(finding.message, 160)} "
+        f"[{finding.level}, {len(found.calls)} calls] {path or ''}"
+    )
+
+
+def _exit_code(summary: Summary) -> int:
+    if summary.stopped == "interrupted":
+        return 130
+    if summary.found:
+        return 1
+    return 0 if summary.progress.runs or summary.progress.corpus else 2
+
+
+def _print_summary(summary: Summary, spec: str, seed: int, interface: Interface) -> None:
+    for found in sorted(summary.found, key=lambda f: (f.finding.level, f.seconds)):
+        path = summary.files.get(found.name)
+        click.echo()
+        click.echo(report_text(found, interface, spec, path or Path(found.name)).rstrip())
+    progress = summary.progress
+    click.echo()
+    click.echo(f"stopped:    {summary.stopped}, after {progress.seconds:.1f} s, seed {seed}")
+    rate = progress.calls / progress.seconds if progress.seconds else 0
+    click.echo(
+        f"played:     {progress.corpus} traces, {progress.runs} sequences, {progress.calls} calls ({rate:,.0f}/s)"
+    )
+    levels = ", ".join(f"{level} {count}" for level, count in progress.levels.items())
+    click.echo(f"levels:     {levels or 'none'}; {_ended(progress, interface)}")
+    covered = f"; {progress.covered} of {progress.sites} sites of the target" if progress.sites else ""
+    click.echo(f"new:        {progress.kept} sequences kept{covered}")
+    if progress.earned:
+        best = ", ".join(
+            f"{name} {count}/{progress.applied[name]}" for name, count in progress.earned.most_common(6)
+        )
+        click.echo(f"mutators:   {best} (new/applied)")
+    if progress.unconfirmed:
+        click.echo(f"unsure:     {progress.unconfirmed} sequences failed once and not when played alone")
+    count = len(summary.found)
+    click.echo(f"{count} failure{'' if count == 1 else 's'} found" if count else "nothing found")
+
+
+def _ended(progress: Progress, interface: Interface) -> str:
+    terminal = "/".join(sorted(contract_of(interface).terminal))
+    share = progress.ended / progress.runs if progress.runs else 0.0
+    return f"{share:.0%} reach {terminal}" if terminal else "no call ends the protocol"
+
+
+def _print_json(summary: Summary, spec: str, seed: int, interface: Interface) -> None:
+    for found in summary.found:
+        finding = found.finding
+        path = summary.files.get(found.name)
+        entry = {
+            "kind": "failure",
+            "code": finding.code,
+            "oracle": finding.oracle,
+            "method": finding.method,
+            "place": finding.place,
+            "message": finding.message,
+            "level": str(finding.level),
+            "blame": finding.blame,
+            "fingerprint": finding.fingerprint,
+            "seconds": round(found.seconds, 3),
+            "executions": found.executions,
+            "count": found.count,
+            "flaky": found.flaky,
+            "origin": found.origin,
+            "calls": [line.strip() for line in sequence_lines(found.calls, interface, finding.number)],
+            "path": str(path) if path else None,
+            "reproduce": reproduce_line(path, spec) if path else None,
+        }
+        click.echo(json.dumps(entry))
+    progress = summary.progress
+    entry = {
+        "kind": "summary",
+        "target": spec,
+        "seed": seed,
+        "stopped": summary.stopped,
+        "seconds": round(progress.seconds, 3),
+        "traces": progress.corpus,
+        "runs": progress.runs,
+        "calls": progress.calls,
+        "ended": progress.ended,
+        "new": progress.kept,
+        "covered": progress.covered,
+        "sites": progress.sites,
+        "levels": dict(progress.levels),
+        "mutators": {n: {"applied": c, "new": progress.earned[n]} for n, c in progress.applied.items()},
+        "unconfirmed": progress.unconfirmed,
+        "failures": len(summary.found),
+    }
+    click.echo(json.dumps(entry))
+
+
+# --- minimise -------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("trace", type=click.Path())
+@click.option("--target", required=True, help="package.module:factory or path/library.so:symbol.")
+@click.option("-o", "--output", required=True, type=click.Path(), help="Where the minimal trace is written.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
+)
+@click.option("--memory", type=click.IntRange(min=1), help="MiB that the target may use.")
+@click.option("--slow", type=click.FloatRange(min=0), default=1.0, show_default=True)
+@click.option("--max-tries", type=click.IntRange(min=1), default=5000, show_default=True)
+@click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
+def minimise(
+    trace: str,
+    target: str,
+    output: str,
+    timeout: float,
+    memory: int | None,
+    slow: float,
+    max_tries: int,
+    force: bool,
+) -> None:
+    """Find the shortest sequence with the simplest arguments that fails as TRACE does.
+
+    Code, method, place in the target and level stay the same.  Another failure met on the way is written beside
+    OUTPUT.  Exit code: 1 (the trace fails, its minimal form is in OUTPUT), 2 if it does not fail.
+    """
+    recorded = load(trace)
+    out = Path(output)
+    if out.exists() and not force:
+        raise SynctapeError(f"{out}: exists already; choose another name, or --force")
+    judge = Judge(contract_of(recorded.interface), slow=slow)
+    with Isolated(target, recorded.interface, limits=Limits(timeout, memory)) as player:
+        run = player.play(recorded)
+        findings = judge.findings(run)
+        if not findings:
+            raise TargetError(f"{trace}: does not fail on {target}; nothing to minimise")
+        finding = _the_one(findings, recorded)
+        others: dict[tuple[str, str, str], tuple[Finding, list[Call], Run]] = {
+            f.bucket: (f, list(recorded.calls), run) for f in findings if f is not finding
+        }
+        short = min(timeout, max(0.25, timeout / 10)) if finding.oracle == "hang" else None
+        minimal = minimise_finding(
+            player,
+            judge,
+            finding,
+            list(recorded.calls),
+            timeout=short,
+            max_tries=max_tries,
+            met=lambda other, calls, seen: others.setdefault(other.bucket, (other, calls, seen)) and None,
+        )
+        others.pop(finding.bucket, None)
+        final = player.play(minimal)
+        shown_again = next((f for f in judge.findings(final) if f.bucket == finding.bucket), None)
+    found = Found(shown_again or finding, minimal, list(recorded.calls), 0.0, 0, trace, run=final)
+    found.flaky = shown_again is None
+    path = write_trace(finding_trace(found, recorded.interface, target), out, overwrite=force)
+    click.echo(report_text(found, recorded.interface, target, path).rstrip())
+    click.echo(f"\n{len(recorded.calls)} calls became {len(minimal)}: {path}")
+    for other, calls, seen in others.values():
+        extra = Found(other, calls, calls, 0.0, 0, f"minimising {trace}", run=seen)
+        beside = write_finding(extra, out.parent, recorded.interface, target)
+        click.echo(f"met on the way: {other.code} {shown(other.message, 160)}: {beside}")
+    sys.exit(1)
+
+
+def _the_one(findings: list[Finding], trace: Trace) -> Finding:
+    """The finding that a regression was kept for, else the first."""
+    kept = trace.header.provenance.get("finding")
+    code = kept.get("code") if isinstance(kept, dict) else None
+    return next((f for f in findings if f.code == code), findings[0])
+
+
+# --- corpus ---------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def corpus() -> None:
+    """Make and keep folders of traces."""
+
+
+@corpus.command("import")
+@click.argument("captures", nargs=-1, required=True, type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the traces.")
+@click.option("--force", is_flag=True, help="Replace traces of the same name.")
+def import_captures(captures: tuple[str, ...], output: str, force: bool) -> None:
+    """Turn captures in JSON lines (files, or folders of *.jsonl) into traces."""
+    from recorder.capture_import import import_capture
+
+    paths = [
+        p
+        for name in captures
+        for p in (sorted(Path(name).rglob("*.jsonl")) if Path(name).is_dir() else [Path(name)])
+    ]
+    if not paths:
+        raise SynctapeError(f"{' '.join(captures)}: no *.jsonl below")
+    folder = Path(output)
+    _make_folder(folder)
+    traces = [(path, import_capture(path)) for path in paths]
+    for path, trace in traces:
+        write_trace(trace, folder / f"{path.stem}.tape", overwrite=force)
+    click.echo(f"{len(traces)} traces, {sum(len(t.calls) for _, t in traces)} calls: {folder}")
+
+
+@corpus.command()
+@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the traces.")
+@click.option("--force", is_flag=True, help="Replace traces of the same name.")
+def capture(output: str, force: bool) -> None:
+    """Capture the mail-folder provider's runs anew: each scenario really synchronises generated mail."""
+    from fuzz.corpora import capture_scenarios
+
+    folder = Path(output)
+    _make_folder(folder)
+    for path, calls in capture_scenarios(folder, overwrite=force):
+        click.echo(f"{path}  {calls} calls")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SynctapeError(f"{folder}: cannot be made: {error.strerror or error}") from None
+
+
+# --- demo -----------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option("--keep", type=click.Path(), help="Work in this folder and leave it; default a temporary one.")
+@click.option("--seed", type=int, default=1, show_default=True)
+def demo(keep: str | None, seed: int) -> None:
+    """The whole way in under 20 seconds: record, check, replay, fuzz, minimise, replay again."""
+    from fuzz.demo import run_demo
+
+    sys.exit(run_demo(Path(keep) if keep else None, seed, os.environ))

@@ -1,0 +1,248 @@
+"""The commands `replay` and `explain`: parse, call one function, print, exit."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import math
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from recorder.contract import Level
+from recorder.errors import SynctapeError
+from recorder.interface import Interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
+from recorder.rules import RULES
+from replayer.corpus import find_traces, load
+from replayer.isolation import Limits, open_player
+from replayer.oracles import CODES, ORACLES
+from replayer.oracles import explain as explain_code
+from replayer.player import PlayOptions
+from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line, shown
+from replayer.verdict import Judging, Status, Verdict, replay_files, require_target
+
+__all__ = ["Terminated", "explain", "replay", "stoppable"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: it ends what Ctrl-C ends."""
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Ends the command with 130 on Ctrl-C and with 143 on SIGTERM, once everything inside has cleaned up."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError):  # not in the main thread: signals are not ours to take
+            stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _terminate))
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+class _Pace(click.ParamType):
+    """None for fast, else what recorded time is divided by."""
+
+    name = "fast|recorded|FACTOR"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float | None:
+        if value in (None, "fast"):
+            return None
+        try:
+            factor = 1.0 if value == "recorded" else float(value)
+        except ValueError:
+            factor = math.nan
+        if not 0 < factor < math.inf:
+            self.fail(f"{value!r} is neither fast, recorded nor a factor above 0", param, context)
+        return factor
+
+
+class _OracleName(click.ParamType):
+    name = "ORACLE"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        if value not in ORACLES:
+            near = difflib.get_close_matches(value, ORACLES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ORACLES)}"
+            self.fail(f"no oracle {value!r}; {hint}", param, context)
+        return str(value)
+
+
+_PACE, _ORACLE = _Pace(), _OracleName()
+
+
+@click.command(short_help="Play recorded traces on a callback implementation and judge its answers.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("-t", "--target", required=True, help="package.module:factory or path/library.so:symbol")
+@click.option(
+    "--level",
+    type=click.Choice([str(level) for level in Level]),
+    default="hostile",
+    show_default=True,
+    help="Findings on calls beyond this level are notes and fail nothing.",
+)
+@click.option(
+    "--isolate/--in-process", default=True, help="In a child process (default), or here: for a debugger."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds after which a call hangs.",
+)
+@click.option(
+    "--memory", type=click.IntRange(1), metavar="MIB", help="What the target may take; no limit without it."
+)
+@click.option(
+    "--slow",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Seconds from which a call is too slow.",
+)
+@click.option(
+    "--pace",
+    type=_PACE,
+    default="fast",
+    show_default=True,
+    help="Wait between calls as recorded, or FACTOR times as fast.",
+)
+@click.option("--main-thread", is_flag=True, help="Call from the main thread instead of a background one.")
+@click.option("--match-results", is_flag=True, help="An answer that differs from the recorded one is a finding.")
+@click.option("--disable", type=_ORACLE, multiple=True, help="Leave an oracle out; may be repeated.")
+@click.option(
+    "--interface",
+    "interface_name",
+    metavar="NAME",
+    help="Use the target as NAME or module:NAME, whatever the traces say.",
+)
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JUnit report."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
+@click.pass_context
+def replay(
+    context: click.Context,
+    paths: tuple[str, ...],
+    target: str,
+    level: str,
+    isolate: bool,
+    timeout: float,
+    memory: int | None,
+    slow: float,
+    pace: float | None,
+    main_thread: bool,
+    match_results: bool,
+    disable: tuple[str, ...],
+    interface_name: str | None,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    """Play recorded traces on a callback implementation and judge its answers.
+
+    PATH is a trace or a folder of them.  A trace that was kept for a finding answers FAILED while the finding is
+    there, FIXED when nothing is found any more, and ERROR if it could not be replayed.
+
+    Exit code: 0 nothing found, 1 findings, 2 bad input or a trace that could not be replayed, 3 no child process
+    could be run, 130 and 143 interrupted and terminated.
+    """
+    files = find_traces(paths)
+    interface = find_interface(interface_name) if interface_name else _recorded_interface(files)
+    options = PlayOptions(pace=pace, main_thread=main_thread, collect=2)
+    judging = Judging(Level[level.upper()], slow, match_results, frozenset(disable))
+    command = _reproduce(target, _given_options(context))
+    with (
+        stoppable(),
+        open_player(target, interface, isolate=isolate, options=options, limits=Limits(timeout, memory)) as player,
+    ):
+        require_target(player)
+        reports: list[Report] = [_ErrorLines(), _on_stdout(as_json, command)]
+        if junit is not None:
+            reports.append(JUnitReport(junit, target, command))
+        summary = report(replay_files(files, player, judging), reports, len(files))
+    context.exit(summary.exit_code)
+
+
+def _recorded_interface(files: Iterable[Path]) -> Interface:
+    """The interface of the first trace that reads; those that do not read get their verdict later."""
+    for file in files:
+        with contextlib.suppress(SynctapeError):
+            return load(file, _ignore).interface
+    return IMAPI_SYNC_PROGRESS_CALLBACK
+
+
+def _ignore(line: str) -> None:
+    """The warning comes when the trace is replayed."""
+
+
+def _given_options(context: click.Context) -> list[str]:
+    """What was given on the command line beside what reports are to be made, spelled as it must be to act again."""
+    given: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if (
+            name in _NOT_REPEATED
+            or context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE
+        ):
+            continue
+        given += _spelled(parameter, context.params[name])
+    return given
+
+
+_NOT_REPEATED = frozenset({"paths", "target", "junit", "as_json", "isolate", "level"})
+
+
+def _spelled(parameter: click.Parameter, value: Any) -> Iterator[str]:
+    flag = parameter.opts[0]
+    for one in value if isinstance(value, tuple) else (value,):
+        yield flag
+        if not isinstance(one, bool):
+            yield "fast" if one is None else f"{one:g}" if isinstance(one, float) else str(one)
+
+
+def _reproduce(target: str, options: Sequence[str]) -> Callable[[Verdict], str]:
+    return lambda verdict: reproduce_line(verdict.path or verdict.name, target, options)
+
+
+def _on_stdout(as_json: bool, command: Callable[[Verdict], str]) -> Report:
+    stream = click.get_text_stream("stdout")
+    return JsonReport(stream, command) if as_json else TextReport(stream, command)
+
+
+class _ErrorLines:
+    """A line on stderr for each trace that could not be replayed."""
+
+    def verdict(self, verdict: Verdict) -> None:
+        if verdict.status is Status.ERROR:
+            click.echo(f"synctape: {shown(verdict.name)}: {shown(verdict.message)}", err=True)
+
+    def end(self, summary: Summary) -> None:
+        if summary.stopped:
+            click.echo(f"synctape: {summary.stopped}", err=True)
+
+
+@click.command(short_help="Say what the code of a finding or rule means.")
+@click.argument("codes", nargs=-1, metavar="[CODE]...")
+def explain(codes: tuple[str, ...]) -> None:
+    """Say what the code of a finding or rule means, why it matters and how to mend it; without CODE, list them."""
+    if not codes:
+        for code in (*CODES, *RULES):
+            click.echo(f"{code:<4} {explain_code(code)[0][1]}")
+    for code in codes:
+        paragraphs = explain_code(code)
+        click.echo(code.upper())
+        for heading, text in paragraphs:
+            click.echo(click.wrap_text(f"{heading:<16}{text}", 100, "  ", " " * 18))
+        click.echo()

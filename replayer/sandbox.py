@@ -1,0 +1,595 @@
+"""A supervised child process that does requests and may die of them.
+
+    parent (Sandbox) ==data==> worker          requests and replies, both ways
+                     --line--> template        stack! kill! next! -- and how each worker ended
+    parent and worker map one journal file     (sequence, call): what was under way when it ended
+    parent and worker know one stack file      faulthandler writes there
+
+The child that is started is a *template*: it imports the job's module (and the target, in the job's `preload`)
+once, then forks a worker.  The worker makes the job and serves; when it ends, the template says how and forks the
+next, in a few milliseconds.  Every worker starts from the same imported state.  Where a fork would not be faithful
+(Windows, macOS, a target whose import leaves threads running) the child serves by itself and is started anew
+after each death.
+
+A job is a function `factory(config, journal)` that returns `handle(payload) -> reply`; both it and an optional
+`preload(config)` beside it run in the child.  Config, payload and reply are what msgpack holds (tuples arrive as
+lists), any text included.  The job notes in the journal what it is about to do: `journal.note(sequence, call)`.
+
+The target has /dev/null as its standard streams, unless the environment says SYNCTAPE_TARGET_OUTPUT=1: then what
+it prints goes to this process' stderr.  What it starts itself ends with its worker; on POSIX only if it stays in
+the worker's process group.
+
+    SynctapeError
+    +-- ExecutorError    the sandbox itself failed: no verdict on the target, exit code 3
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import msgpack
+
+from recorder.calls import OutcomeKind
+from recorder.errors import SynctapeError
+from replayer.sandbox_child import (
+    IMPORTING,
+    KILL,
+    LENGTH,
+    MAKING,
+    NEXT,
+    STACK,
+    UNSTARTED,
+    Journal,
+    frame,
+    pack,
+    unpack,
+)
+
+__all__ = ["Death", "ExecutorError", "Sandbox"]
+
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from replayer.sandbox_child import main; main()"
+_POSIX = os.name == "posix"
+_GRACE_SECONDS = 1.0  # for a process that was told to end, before it is killed
+_STACK_SECONDS = 0.5  # for a hung worker to write its stack
+_STACK_BYTES = 1 << 16
+_LONGEST_FRAME = 1 << 30  # bytes; more is not a reply but the target's damage
+_LONGEST_STEP = 0.05  # seconds between two looks at the journal and the process
+
+
+class ExecutorError(SynctapeError):
+    """The sandbox could not do its work: no process, no such job, or a mistake in the job itself."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """How the child ended while it worked on a request.
+
+    `kind` is CRASHED or HUNG; `detail` names the signal, NTSTATUS or exit code, the time it was given, or the
+    memory limit it ran into.  `position` is what the journal's last note said, (0, 0) if the request made none.
+    `stack` is the Python stack of the child as faulthandler writes it, "" where there is none.
+    """
+
+    kind: OutcomeKind
+    detail: str
+    position: tuple[int, int] = (0, 0)
+    stack: str = ""
+
+
+class Sandbox:
+    """One child process at a time, for one job; not for use by several threads at once.
+
+    `job`: "package.module:factory".  `name`: what messages about setting up call it, the job if None.
+    `timeout`: seconds in which a request must answer or change the journal.  `memory`: MiB of address space
+    (thread stacks count) that a worker may take beyond what it starts with, None for no limit; not enforced
+    without /proc; on Windows it is committed memory, beyond 64 MiB for the interpreter.  `path`: folders in
+    front of this process' sys.path, for the job and its target.  `setup_timeout`: seconds for importing, and
+    again for making, the job.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        config: Any = None,
+        *,
+        name: str | None = None,
+        timeout: float = 5.0,
+        memory: int | None = None,
+        path: Sequence[str] = (),
+        setup_timeout: float = 60.0,
+    ):
+        self._name = name or job
+        self._timeout = timeout
+        self._setup_timeout = setup_timeout
+        self._memory = memory
+        self._plan = frame(
+            {"job": job, "config": config, "memory": memory, "path": [os.path.abspath(entry) for entry in path]}
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="synctape-", ignore_cleanup_errors=True)
+        self._stack = Path(self._folder.name, "stack")
+        journal = Path(self._folder.name, "journal")
+        journal.write_bytes(bytes(16))
+        self._journal = Journal(str(journal))
+        self._child: _Child | None = None
+        self._ready = False
+        self._closed = False
+
+    def start(self) -> None:
+        """Have a worker that waits for requests; `request` does this by itself.
+
+        Raises ExecutorError if there is no process or no such job, SynctapeError if importing or making the
+        target fails: with the same text if a SynctapeError was raised there.
+        """
+        if self._closed:
+            raise ExecutorError(f"the sandbox of {self._name} is closed")
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+
+    def request(self, payload: Any, *, timeout: float | None = None) -> Any:
+        """The handler's reply to the payload, or the Death that it met.
+
+        `timeout`: as in the constructor, for this request.  Raises what `start` raises; ExecutorError with a
+        traceback if the handler raised; TypeError, ValueError, OverflowError or struct.error if the payload
+        cannot be packed.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        message = frame([seconds, payload])
+        self.start()
+        try:
+            self._journal.note(0, 0)
+            return self._conclude(self._converse(message, seconds), seconds)
+        except BaseException:  # KeyboardInterrupt above all: never leave the child behind
+            self._stop()
+            raise
+
+    def close(self) -> None:
+        """End the child and all it started.  Closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._stop()
+            self._journal.close()
+            self._folder.cleanup()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------------------- setting up
+
+    def _start(self) -> None:
+        if self._ready:
+            return
+        message = b""
+        if self._child is None:
+            self._journal.note(UNSTARTED, 0)
+            self._stack.write_bytes(b"")
+            self._child = _Child(self._folder.name, self._memory)
+            message = self._plan
+        match self._converse(message, self._setup_timeout):
+            case _Message("ready", forked):
+                self._child.settle(forked)
+                self._ready = True
+            case event:
+                raise self._unready(event)
+
+    def _unready(self, event: _Event) -> SynctapeError:
+        """The error that says why there is no worker."""
+        phase = {IMPORTING: "importing", MAKING: "making"}.get(self._journal.position[0])
+        match event:
+            case None if phase:
+                return SynctapeError(f"{phase} {self._name} did not end within {self._setup_timeout:g} s")
+            case _End(code) if phase:
+                return SynctapeError(f"{phase} {self._name} ended with {_ending(code)}")
+            case None:
+                return ExecutorError(f"the sandbox did not start within {self._setup_timeout:g} s")
+            case _End(code):
+                said = self._read_stack().strip().rpartition("\n")[2]
+                return ExecutorError(f"the sandbox did not start: {_ending(code)}: {said}".rstrip(": "))
+            case _Message("refused", text):
+                return SynctapeError(text)
+            case _Message("failed", text):
+                return SynctapeError(f"{self._name}: {text}")
+            case _Message("broken", text):
+                return ExecutorError(text)
+        return ExecutorError(f"the sandbox of {self._name} sent nonsense while it was set up")
+
+    # ----------------------------------------------------------------------------------------- one request
+
+    def _converse(self, message: bytes, seconds: float) -> _Event:
+        """Send, then wait; None when `seconds` pass without an answer and without a change of the journal."""
+        assert self._child is not None
+        self._child.send(message)
+        position, deadline = self._journal.position, time.monotonic() + seconds
+        longest = min(seconds / 8, _LONGEST_STEP)
+        while True:
+            event = self._child.wait(longest)
+            if event is not None:
+                return event
+            now = time.monotonic()
+            if (noted := self._journal.position) != position:
+                position, deadline = noted, now + seconds
+            elif now >= deadline:
+                return None
+
+    def _conclude(self, event: _Event, seconds: float) -> Any:
+        """What a request comes to."""
+        match event:
+            case _Message("reply", value):
+                return value
+            case _End(code):
+                return self._bury(OutcomeKind.CRASHED, _ending(code), event)
+            case None:
+                self._fetch_stack()
+                return self._bury(OutcomeKind.HUNG, f"no answer for {seconds:g} s", self._kill())
+            case _Message("memory", trace):
+                return self._bury(
+                    OutcomeKind.CRASHED, f"memory limit of {self._memory} MiB", self._kill(), stack=str(trace)
+                )
+            case _Message("bug", trace):
+                raise ExecutorError(f"the job of {self._name} failed:\n{trace}")
+        return self._bury(OutcomeKind.CRASHED, "its answer was damaged", None)
+
+    def _bury(self, kind: OutcomeKind, detail: str, end: _Event, *, stack: str = "") -> Death:
+        """The Death to report; a template forks the next worker meanwhile."""
+        death = Death(kind, detail, self._journal.position, stack or self._read_stack())
+        if self._child is not None and isinstance(end, _End) and not end.whole:
+            self._ready = False
+            self._journal.note(UNSTARTED, 0)
+            os.truncate(self._stack, 0)
+            self._child.renew()
+        else:
+            self._stop()
+        return death
+
+    def _kill(self) -> _Event:
+        """Kill the worker; its end, None if that does not show (the whole child is then to be stopped)."""
+        assert self._child is not None
+        self._child.kill()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < deadline:
+            if isinstance(event := self._child.wait(_LONGEST_STEP), _End):
+                return event
+        return None
+
+    def _stop(self) -> None:
+        self._ready = False
+        if self._child is not None:
+            child, self._child = self._child, None
+            child.stop()
+
+    # ------------------------------------------------------------------------------------------ its stack
+
+    def _fetch_stack(self) -> None:
+        """Have a hung worker write its stack; on Windows it has done so by the clock."""
+        assert self._child is not None
+        if not _POSIX:
+            return
+        os.truncate(self._stack, 0)
+        self._child.ask_for_stack()
+        deadline = time.monotonic() + _STACK_SECONDS
+        before = 0
+        while time.monotonic() < deadline:
+            time.sleep(0.02)  # a stack is there once it has stopped growing
+            size = self._stack.stat().st_size
+            if size and size == before:
+                return
+            before = size
+
+    def _read_stack(self) -> str:
+        with self._stack.open("rb") as file:
+            file.seek(max(self._stack.stat().st_size - _STACK_BYTES, 0))
+            text = file.read().decode("utf-8", "replace")
+        return _HEADING.split(text)[-1]
+
+
+_HEADING = re.compile(r"^(?=Fatal Python error: |Windows fatal exception: |Timeout \()", re.MULTILINE)
+
+
+# ----------------------------------------------------------------------------------------------- the process
+
+
+class _Message(NamedTuple):
+    tag: str
+    value: Any
+
+
+class _End(NamedTuple):
+    """A worker has ended: with an exit code, or -n for signal n.  `whole`: and the child with it."""
+
+    code: int
+    whole: bool
+
+
+_Event = _Message | _End | None
+
+_DAMAGED = _Message("damaged", None)
+
+
+class _Child:
+    """A started process and the sockets to it.  All here is non-blocking except `wait` and `stop`."""
+
+    def __init__(self, folder: str, memory: int | None):
+        """Raises ExecutorError if the system gives no process."""
+        self._data, theirs = socket.socketpair()
+        self._line: socket.socket | None = None
+        far: socket.socket | None = None
+        if _POSIX:
+            self._line, far = socket.socketpair()
+        else:  # there a pair of sockets is a TCP connection, which by default waits for more to send
+            self._data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._theirs = theirs
+        try:
+            self._process = _spawn(theirs, far, Path(folder, "stack"))
+        except OSError as error:
+            _close(self._data, theirs, self._line, far)
+            raise ExecutorError(f"cannot start {sys.executable}: {error}") from error
+        self._job = _job_object(self._process, memory)
+        _write_start(self._process, folder, theirs, far)
+        _close(far)
+        if _POSIX:  # on Windows the child copies it in its own time
+            theirs.close()
+        self._forked = False
+        self._incoming = bytearray()
+        self._outgoing = memoryview(b"")
+        self._selector = selectors.DefaultSelector()
+        for ours in (self._data, self._line):
+            if ours is not None:
+                ours.setblocking(False)
+                self._selector.register(ours, selectors.EVENT_READ)
+
+    def settle(self, forked: bool) -> None:
+        """The worker is ready, `forked` by a template or the process itself."""
+        self._forked = forked
+        self._theirs.close()
+
+    def send(self, message: bytes) -> None:
+        """Begin to send; `wait` sends what the socket does not take at once."""
+        self._outgoing = memoryview(message)
+        if self._outgoing and not self._flush():
+            self._selector.modify(self._data, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def wait(self, seconds: float) -> _Event:
+        """The next message or end; None if neither came within `seconds` (or came only in part)."""
+        if (message := self._parse()) is not None:
+            return message
+        ready = [key.fileobj for key, _ in self._selector.select(seconds)]
+        ended = not ready and self._process.poll() is not None
+        if self._outgoing and self._flush():
+            self._selector.modify(self._data, selectors.EVENT_READ)
+        closed = self._receive()
+        if (message := self._parse()) is not None:
+            return message
+        if self._line in ready:
+            return self._read_line()
+        return self._end() if closed or ended else None
+
+    def ask_for_stack(self) -> None:
+        if not self._tell(STACK) and _POSIX:
+            self._process.send_signal(signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """Kill the worker."""
+        if not self._tell(KILL):
+            self._process.kill()
+
+    def renew(self) -> None:
+        """After a worker's end: forget what it left behind, and have the template fork the next."""
+        if self._outgoing:
+            self._outgoing = memoryview(b"")
+            self._selector.modify(self._data, selectors.EVENT_READ)
+        self._receive()
+        self._incoming.clear()
+        self._tell(NEXT)
+
+    def stop(self) -> None:
+        """End the process and what it started, and wait for it."""
+        self._selector.close()
+        _close(self._data, self._theirs, self._line)  # a template ends by itself, and its worker first
+        if _POSIX:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_SECONDS)
+            _kill_session(self._process.pid)
+        else:
+            self._process.kill()
+            _close_job(self._job)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in the kernel's hands, and it does not let go
+            self._process.wait(_GRACE_SECONDS)
+
+    def _tell(self, command: bytes) -> bool:
+        """Give the template an order; False where there is none to take it."""
+        if self._forked and self._line is not None:
+            with contextlib.suppress(OSError):  # it has ended: `wait` will see that
+                self._line.send(command)
+        return self._forked
+
+    def _flush(self) -> bool:
+        """Send what the socket takes; whether all is sent."""
+        try:
+            self._outgoing = self._outgoing[self._data.send(self._outgoing) :]
+        except BlockingIOError:
+            return False
+        except OSError:  # the other end has gone: reading will tell
+            self._outgoing = memoryview(b"")
+        return not self._outgoing
+
+    def _receive(self) -> bool:
+        """Take in what has arrived; whether the other end is closed."""
+        try:
+            while arrived := self._data.recv(1 << 18):
+                self._incoming += arrived
+        except BlockingIOError:
+            return False
+        except OSError:  # Windows: the connection of a process that crashed is reset
+            pass
+        return True
+
+    def _parse(self) -> _Message | None:
+        """The first whole message of what came in."""
+        if len(self._incoming) < LENGTH.size:
+            return None
+        (length,) = LENGTH.unpack_from(self._incoming)
+        if length > _LONGEST_FRAME:
+            return _DAMAGED
+        end = LENGTH.size + length
+        if len(self._incoming) < end:
+            return None
+        body = bytes(memoryview(self._incoming)[LENGTH.size : end])
+        del self._incoming[:end]
+        try:
+            tag, value = unpack(body)
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return _DAMAGED
+        return _Message(tag, value)
+
+    def _read_line(self) -> _End:
+        """How the template says that its worker ended."""
+        assert self._line is not None
+        with contextlib.suppress(OSError):
+            if said := self._line.recv(64):
+                return _End(unpack(said[LENGTH.size :]), whole=False)
+        return self._end()
+
+    def _end(self) -> _End:
+        """The whole child's end."""
+        try:
+            code = self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:  # it closed its socket and lives on
+            self._process.kill()
+            code = self._process.wait()
+        return _End(code, whole=True)
+
+
+def _spawn(data: socket.socket, line: socket.socket | None, stack: Path) -> subprocess.Popen[bytes]:
+    """The child's process.  OSError if the system gives none."""
+    output = 2 if os.environ.get("SYNCTAPE_TARGET_OUTPUT") == "1" else subprocess.DEVNULL
+    path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
+    command = [sys.executable, "-c", _BOOT, *path]
+    if sys.platform == "win32":
+        group = subprocess.CREATE_NEW_PROCESS_GROUP
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, creationflags=group)
+    kept = tuple(end.fileno() for end in (data, line) if end is not None)
+    with stack.open("ab") as early:  # what an interpreter says that does not get as far as our code
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=early, pass_fds=kept, start_new_session=True
+        )
+
+
+def _write_start(
+    process: subprocess.Popen[bytes], folder: str, data: socket.socket, line: socket.socket | None
+) -> None:
+    """Tell the child where its sockets and files are; little enough for any pipe to take at once."""
+    start = {
+        "data": _handed_over(data, process.pid),
+        "line": None if line is None else line.fileno(),
+        "journal": os.path.join(folder, "journal"),
+        "stack": os.path.join(folder, "stack"),
+    }
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it is dead already: `wait` will see that
+        process.stdin.write(pack(start))
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+
+
+def _handed_over(end: socket.socket, pid: int) -> int | bytes:
+    """What the child makes its socket from: the descriptor it inherits, on Windows a description of it."""
+    if sys.platform == "win32":
+        return end.share(pid)
+    return end.fileno()
+
+
+def _close(*sockets: socket.socket | None) -> None:
+    for each in sockets:
+        if each is not None:
+            each.close()
+
+
+def _kill_session(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in it
+        os.killpg(pid, signal.SIGKILL)
+
+
+# ------------------------------------------------------------------------------------------------- endings
+
+_CODES = {  # ntstatus.h; the last two are how MSVC and mingw throw
+    0x80000003: "STATUS_BREAKPOINT",
+    0xC0000005: "STATUS_ACCESS_VIOLATION",
+    0xC000001D: "STATUS_ILLEGAL_INSTRUCTION",
+    0xC0000094: "STATUS_INTEGER_DIVIDE_BY_ZERO",
+    0xC00000FD: "STATUS_STACK_OVERFLOW",
+    0xC0000374: "STATUS_HEAP_CORRUPTION",
+    0xC0000409: "STATUS_STACK_BUFFER_OVERRUN",
+    0xC0000602: "STATUS_FAIL_FAST_EXCEPTION",
+    0xE06D7363: "C++ exception",
+    0x20474343: "C++ exception",
+}
+
+
+def _ending(code: int) -> str:
+    """An exit code, or -n for signal n, as people know it."""
+    if code == 0:
+        return "exit code 0 (the target ended the process)"
+    if code in _CODES or code >= 1 << 31:
+        return f"0x{code:08X} {_CODES.get(code, '')}".rstrip()
+    if code > 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+# ------------------------------------------------------------------------------------- Windows' job objects
+
+_INTERPRETER_BYTES = 64 << 20  # what a Python process commits by itself, and room to spare
+
+
+def _job_object(process: subprocess.Popen[bytes], memory: int | None) -> int:
+    """A job object around the process, so that its end is the end of all that the process starts.
+
+    Its handle; 0 on other systems, or where Windows gives none: the process then runs without.
+    """
+    job = 0
+    if sys.platform == "win32":
+        import ctypes
+        import struct
+
+        kernel32 = ctypes.WinDLL("kernel32")
+        kernel32.CreateJobObjectW.restype = ctypes.c_void_p
+        job = kernel32.CreateJobObjectW(None, None) or 0
+        flags = 0x2000 | 0x400  # KILL_ON_JOB_CLOSE, DIE_ON_UNHANDLED_EXCEPTION
+        flags |= 0x100 if memory is not None else 0  # PROCESS_MEMORY
+        most = _INTERPRETER_BYTES + ((memory or 0) << 20)
+        # JOBOBJECT_EXTENDED_LIMIT_INFORMATION (winnt.h) is class 9; its third member is the flags
+        limits = struct.pack("@qqINNINII6QNNNN", 0, 0, flags, *[0] * 12, most, 0, 0, 0)
+        kernel32.SetInformationJobObject(ctypes.c_void_p(job), 9, limits, len(limits))
+        kernel32.AssignProcessToJobObject(ctypes.c_void_p(job), ctypes.c_void_p(int(process._handle)))  # type: ignore[attr-defined]
+    return job
+
+
+def _close_job(job: int) -> None:
+    if sys.platform == "win32" and job:
+        import ctypes
+
+        ctypes.WinDLL("kernel32").CloseHandle(ctypes.c_void_p(job))
