@@ -22,7 +22,7 @@ from recorder.calls import Call, Trace
 from recorder.contract import Level, contract_of
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
-from replayer.isolation import Isolated, Limits
+from replayer.isolation import Isolated, Limits, place_in
 from replayer.oracles import Finding, Judge
 from replayer.player import Run
 from replayer.sandbox import Death, Sandbox
@@ -115,6 +115,7 @@ class Campaign:
         self._fresh: list[list[Any]] = []
         self._avoid: list[Call] = []
         self._hangs = 0
+        self._deaths: Counter[tuple[str, str, str]] = Counter()
         self._queue: list[tuple[Finding, list[Call], Run, str]] = []
 
     def run(self) -> Summary:
@@ -205,7 +206,9 @@ class Campaign:
         self._search.request({"op": "keep", "fresh": self._fresh})
         request = {"op": "make", "number": number, "level": int(level), "size": self.options.batch, "index": index}
         tape = self._search.request(request)
-        if isinstance(tape, bytes):
+        signature = (death.kind, death.detail, place_in(death.stack))
+        self._deaths[signature] += 1
+        if isinstance(tape, bytes) and self._deaths[signature] <= _DEATHS_CONFIRMED:
             self._confirm(unpack_calls(tape), f"batch {number}", death)
         if self._avoid:
             self._search.request({"op": "avoid", "calls": pack_calls(self.interface, self._avoid)})
@@ -215,6 +218,9 @@ class Campaign:
         for name, trace in self.seeds:
             if not trace.calls:
                 continue
+            left = self._seconds_left()
+            if left is not None and left <= 0:
+                return
             run = self._player.play(trace)
             self.progress.corpus += 1
             self._take(self._judge.findings(run), list(trace.calls), run, name)
@@ -327,6 +333,9 @@ class Campaign:
     def _tick(self) -> None:
         self.progress.seconds = self._elapsed()
         self._watch(self.progress)
+
+
+_DEATHS_CONFIRMED = 25  # deaths that look alike are played again alone this often
 
 
 class _FirstFailure(Exception):

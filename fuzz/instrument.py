@@ -101,7 +101,7 @@ class LineProbes:
 
     def __init__(self, source: str):
         self.lines: dict[int, int] = {}
-        self._source = source.splitlines()
+        self._source = source.split("\n")
 
     def statement(self, site: int, at: ast.stmt) -> list[ast.stmt]:
         return [self._put(ast.Pass(), site)]

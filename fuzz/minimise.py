@@ -74,6 +74,7 @@ class _Shrinker:
             before = self.calls
             self._remove_runs()
             self._plain_threads()
+            self._simplify_columns()
             self._simplify_together()
             self._simplify_each()
             if self.calls == before:
@@ -125,6 +126,19 @@ class _Shrinker:
     def _put(self, number: int, call: Call) -> bool:
         return self._try([*self.calls[:number], call, *self.calls[number + 1 :]])
 
+    def _simplify_columns(self) -> None:
+        """In a long sequence most arguments do not matter: give a parameter one simple value in all calls."""
+        for method, size in {call.method: len(call.args) for call in self.calls}.items():
+            for position in range(size):
+                values = {c.args[position] for c in self.calls if c.method == method and len(c.args) == size}
+                if len(values) < 2 and sum(c.method == method for c in self.calls) < 2:
+                    continue
+                for simple in _SIMPLEST:
+                    if any(type(simple) is type(value) for value in values) and self._try(
+                        [_with(c, position, simple) if c.method == method else c for c in self.calls]
+                    ):
+                        break
+
     def _simplify_together(self) -> None:
         """A value that stands in several places is one value to a host that compares: change all at once."""
         values = [value for call in self.calls for value in call.args]
@@ -165,6 +179,15 @@ class _Shrinker:
                 failing = middle
             else:
                 passes = middle
+
+
+_SIMPLEST: tuple[Argument, ...] = ("", 0, 1, "a")
+
+
+def _with(call: Call, position: int, value: Argument) -> Call:
+    if position >= len(call.args):
+        return call
+    return call._replace(args=(*call.args[:position], value, *call.args[position + 1 :]))
 
 
 def _replaced(calls: list[Call], old: Argument, new: Argument) -> list[Call]:

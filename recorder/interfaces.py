@@ -63,8 +63,8 @@ def find_interface(name: str) -> Interface:
         raise InterfaceError(f"unknown interface {name!r}; {hint}")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InterfaceError(f"interface {name!r}: {error}") from None
+    except Exception as error:  # importing runs foreign code
+        raise InterfaceError(f"interface {name!r}: {type(error).__name__}: {error}") from None
     if not isinstance(found, Interface):
         raise InterfaceError(f"interface {name!r} is a {type(found).__name__}, not an Interface")
     return found

@@ -1,4 +1,4 @@
-"""Providers: where the calls come from.  Loading one, running it, and the flags of a sync.
+"""Providers: where the calls come from.  Loading one, running and recording it, and the flags of a sync.
 
 A provider is written `package.module:callable` (or `package.module.callable`) and takes the callback.  It may
 work on threads of its own: `run_provider` waits for those that it started, daemon threads excepted, and for the
@@ -21,9 +21,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
-from recorder.calls import Outcome, OutcomeKind
-from recorder.errors import SynctapeError
-from recorder.writer import storable
+from recorder.callback import RecordingCallback
+from recorder.calls import Header, Outcome, OutcomeKind
+from recorder.errors import SynctapeError, TraceError
+from recorder.interface import Interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from recorder.writer import TraceWriter, live_header, storable
 
 __all__ = [
     "SYNC_FLAGS",
@@ -35,6 +38,7 @@ __all__ = [
     "load_provider",
     "module_version",
     "parse_flags",
+    "record",
     "run_provider",
 ]
 
@@ -196,6 +200,49 @@ def module_version(spec: str) -> str | None:
 
 
 # --- running -------------------------------------------------------------------------------------------------
+
+
+def record(
+    provider: Provider,
+    path: str | os.PathLike[str],
+    *,
+    inner: object = None,
+    answers: Mapping[str, Any] | None = None,
+    interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK,
+    flags: int | None = None,
+    overwrite: bool = False,
+    **header: Any,
+) -> Outcome:
+    """Run a provider and record its calls to `path`: forwarded to `inner`, or answered by `answers`, or S_OK.
+
+    Gives what came of the provider; whatever that is, the trace is whole.  `header` are further fields of the
+    trace's Header.  Raises TraceError, before the provider runs, if the file exists and `overwrite` is false,
+    or if it cannot be made.
+    """
+    facts = live_header(interface=interface, sync_flags=flags, **header)
+    with _new_writer(path, facts, overwrite) as writer:
+        callback = RecordingCallback(inner, interface=interface, answers=answers, writer=writer)
+        return run_provider(provider, callback, flags=flags)
+
+
+def _new_writer(path: str | os.PathLike[str], header: Header, overwrite: bool) -> TraceWriter:
+    """A writer to a new file; one that is there already is only lost once its place is taken."""
+    if not overwrite or not os.path.lexists(path):
+        return TraceWriter(path, header)
+    if not os.path.isfile(path):
+        raise TraceError("is no ordinary file; it is left as it is", path=path)
+    aside = f"{os.fspath(path)}.{os.getpid()}.old"
+    try:
+        os.replace(path, aside)
+        try:
+            writer = TraceWriter(path, header)
+        except BaseException:
+            os.replace(aside, path)
+            raise
+        os.unlink(aside)
+    except OSError as error:
+        raise TraceError(f"cannot be replaced: {error.strerror or error}", path=path) from None
+    return writer
 
 
 def run_provider(provider: Provider, callback: object, *, flags: int | None = None) -> Outcome:

@@ -14,6 +14,7 @@ A value that JSON has no word for is an object of one key: handle, opaque, bytes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import heapq
@@ -23,7 +24,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple, Protocol
 from recorder import hresult
 from recorder.calls import (
     Argument,
+    Call,
     Enter,
     Event,
     Handle,
@@ -47,17 +49,20 @@ from recorder.calls import (
 )
 from recorder.contract import Level, Monitor, Violation, contract_of
 from recorder.errors import TextError, TraceError
-from recorder.interface import Interface, Type
+from recorder.interface import Interface, Method, Type
 from recorder.provider import flag_names
 from recorder.rules import Rule
 from recorder.text import call_text, escape, from_text, is_text, outcome_text, text_lines
 from recorder.trace import TraceReader
 
 __all__ = [
+    "Broken",
     "Checked",
+    "Parts",
     "Source",
     "Statistics",
     "TraceInput",
+    "as_json",
     "check",
     "json_lines",
     "statistics",
@@ -83,6 +88,8 @@ class Source(Protocol):
 
     def events(self) -> Iterator[Event]: ...
 
+    def close(self) -> None: ...
+
 
 class _Loaded:
     """A trace in memory as a Source."""
@@ -96,57 +103,65 @@ class _Loaded:
     def events(self) -> Iterator[Event]:
         return iter(self._trace.events)
 
+    def close(self) -> None:
+        pass
+
 
 class TraceInput:
     """A trace file, or a trace in text form, that can be gone through again and again.
 
-    Raises TraceError when it is neither.
+    `damage` is that of the last pass, if it went to the end.  Raises TraceError for what is neither.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
+        self._trace: Trace | None = None
+        self._data: bytes | None = None
+        self._last: Source | None = None
         try:
             with open(path, "rb") as file:
-                head = file.peek(64)
-                text = _decoded(head, file, self.path)
-                self._data = None if text is not None or file.seekable() else file.read()
+                if encoding := _encoding(file.peek(64)):
+                    self._trace = from_text(file.read().decode(encoding))
+                elif not file.seekable():
+                    self._data = file.read()
         except OSError as error:
             raise TraceError(f"cannot be read: {error.strerror or error}", path=path) from None
-        try:
-            self._trace = None if text is None else from_text(text)
-        except TextError as error:
+        except (TextError, UnicodeError) as error:
             raise TraceError(str(error), path=path) from None
 
-    def source(self) -> Source:
+    @contextlib.contextmanager
+    def source(self) -> Iterator[Source]:
         """A fresh pass through the trace."""
         if self._trace is not None:
-            return _Loaded(self._trace)
-        if self._data is not None:
-            return TraceReader(io.BytesIO(self._data), name=self.path)
-        return TraceReader(self.path)
+            self._last = _Loaded(self._trace)
+        elif self._data is not None:
+            self._last = TraceReader(io.BytesIO(self._data), name=self.path)
+        else:
+            self._last = TraceReader(self.path)
+        with contextlib.closing(self._last) as source:
+            yield source
+
+    @property
+    def damage(self) -> TraceDamage | None:
+        return self._last.damage if self._last else None
 
 
-def _decoded(head: bytes, file: io.BufferedReader, path: str) -> str | None:
-    """The file's text if it is one of ours; PowerShell's `>` makes UTF-16 of it."""
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    if not is_text(head[: len(head) & ~1].decode(encoding, "replace").encode()):
-        return None
-    try:
-        return file.read().decode(encoding)
-    except UnicodeDecodeError as error:
-        raise TraceError(
-            f"is no {encoding.removesuffix('-sig').upper()} text: {error.reason}", path=path
-        ) from None
+def _encoding(head: bytes) -> str | None:
+    """The encoding of a text form that begins so, None for other files; PowerShell's `>` makes UTF-16."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16" if is_text(head[:40].decode("utf-16", "replace").encode()) else None
+    return "utf-8-sig" if is_text(head) else None
 
 
-def trace_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path | TraceError]:
-    """The files that are named, and for a folder all *.tape below it; an error for a folder without any."""
-    for path in map(Path, paths):
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(p for p in path.rglob("*.tape") if p.is_file())
-        yield from found or [TraceError("there is no trace (*.tape) below this folder", path=path)]
+def trace_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, and for a folder all *.tape below it.  Raises TraceError for a folder without any."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*.tape") if p.is_file())
+    if not found:
+        raise TraceError("there is no trace (*.tape) below this folder", path=path)
+    return found
 
 
 # --- for people ----------------------------------------------------------------------------------------------
@@ -154,46 +169,47 @@ def trace_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path | Trac
 
 @dataclass
 class _Survey:
+    """What only the whole trace tells."""
+
     calls: int = 0
     unfinished: int = 0
-    last_ns: int = 0
+    seconds: float = 0.0
     threads: list[Thread] = field(default_factory=list)
     damage: TraceDamage | None = None
 
 
 def _survey(source: Source) -> _Survey:
-    """What only the whole trace tells."""
-    found = _Survey()
+    calls, first, end = 0, 0, 0
+    running: dict[int, int] = {}
     for event in source.events():
         if isinstance(event, Enter):
-            found.calls += 1
-            found.last_ns = max(found.last_ns, event.call.time_ns)
+            time_ns = running[event.number] = event.call.time_ns
+            first = time_ns if calls == 0 else min(first, time_ns)
+            end = max(end, time_ns)
+            calls += 1
         else:
-            found.unfinished -= 1
-    found.unfinished += found.calls
-    found.threads, found.damage = source.threads, source.damage
-    return found
+            end = max(end, running.pop(event.number) + event.outcome.elapsed_ns)
+    return _Survey(calls, len(running), (end - first) / 1e9, list(source.threads), source.damage)
 
 
 def summary(trace: TraceInput) -> list[tuple[str, str]]:
     """What the header says, and how much there is: pairs of a word and its value."""
-    source = trace.source()
-    header, found = source.header, _survey(source)
+    with trace.source() as source:
+        header, found = source.header, _survey(source)
     rows = [("interface", f"{escape(header.interface.name)} {header.interface.iid}")]
     if header.created_ns:
         rows.append(("recorded", _date(header.created_ns)))
     if header.sync_flags is not None:
         rows.append(("flags", _flags(header.sync_flags)))
-    for name in ("target", "provenance", "process"):
-        if facts := getattr(header, name):
-            rows.append((name, _facts(facts)))
+    facts = (("target", header.target), ("provenance", header.provenance), ("process", header.process))
+    rows += [(name, _facts(fact)) for name, fact in facts if fact]
     if header.redaction:
         rows.append(("redaction", escape(header.redaction)))
     if header.extra:
         rows.append(("also", _facts(header.extra)))
     rows.append(("threads", ", ".join(_thread_text(n, t) for n, t in enumerate(found.threads)) or "none"))
     running = f", {found.unfinished} still running at its end" if found.unfinished else ""
-    rows.append(("calls", f"{found.calls} in {found.last_ns / 1e9:.3f} s{running}"))
+    rows.append(("calls", f"{found.calls} in {found.seconds:.3f} s{running}"))
     if found.damage:
         rows.append(("damage", escape(str(found.damage))))
     return rows
@@ -214,23 +230,23 @@ def _flags(mask: object) -> str:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    shown = []
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            value = f"({_facts(value)})"
-        elif isinstance(value, list | tuple):
-            value = " ".join(escape(str(item)) for item in value) or "none"
-        else:
-            value = escape(str(value))
-        shown.append(f"{escape(str(name))} {value}")
-    return ", ".join(shown)
+    return ", ".join(f"{escape(str(name))} {_fact(value)}" for name, value in facts.items())
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"({_facts(value)})"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_fact, value)) or "none"
+    return escape(str(value))
+
+
+def _thread_name(number: int, thread: Thread) -> str:
+    return f't{number} "{escape(thread.name)}"' if thread.name else f"t{number}"
 
 
 def _thread_text(number: int, thread: Thread) -> str:
-    told = [f'"{escape(thread.name)}"'] if thread.name else []
-    if thread.native_id:
-        told.append(str(thread.native_id))
-    return " ".join([f"t{number}", *told])
+    return f"{_thread_name(number, thread)} {thread.native_id or ''}".rstrip()
 
 
 class Row(NamedTuple):
@@ -245,37 +261,41 @@ class Row(NamedTuple):
     style: str
 
 
-Segments = list[tuple[str, str]]
+Parts = list[tuple[str, str]]
 """A line in parts: text, and a style in rich's words ("" for none)."""
 
-_HEADINGS = Row("call", "time [s]", "thread", "", "answer", "took", "")
+_HEADINGS = Row("call", "time [s]", "thread", "method", "answer", "took", "")
+_RIGHT = (0, 1, 5)  # columns of numbers
 _STYLES = {"": "green", "warning": "yellow", "failure": "bold red"}
 
 
-def table(trace: TraceInput, width: int | None = None) -> Iterator[Segments]:
+def table(trace: TraceInput, width: int | None = None) -> Iterator[Parts]:
     """The calls as aligned lines.  Calls are cut to fit into `width` columns; None cuts none of them."""
     from rich.cells import cell_len, set_cell_size
 
-    source = trace.source()
-    rows = (_row(played, source.header.interface) for played in pair(source.events()))
-    widths = [len(heading) for heading in _HEADINGS[:-1]]
-    heading: list[Row] = [_HEADINGS]
-    while block := list(itertools.islice(rows, _BLOCK)):
-        widths = [max(w, *(cell_len(r[n]) for r in block)) for n, w in enumerate(widths)]
-        room = 72 if width is None else max(20, width - sum(widths) + widths[3] - 2 * (len(widths) - 1))
-        widths[3] = min(widths[3], room)
-        for row in heading + block:
-            cells = [
-                (" " * (w - cell_len(cell)) + cell) if n in (0, 1, 5) else cell + " " * (w - cell_len(cell))
-                for n, (cell, w) in enumerate(zip(row, widths, strict=False))
-            ]
-            if width is not None and cell_len(row.call) > room:
-                cells[3] = set_cell_size(row.call, room - 1) + "…"
-            yield _segments(cells, "bold" if row is _HEADINGS else _STYLES[row.style])
-        heading = []
+    with trace.source() as source:
+        rows = (_row(played, source.header.interface) for played in pair(source.events()))
+        widths = [len(heading) for heading in _HEADINGS[:-1]]
+        heading: list[Row] = [_HEADINGS]
+        while block := list(itertools.islice(rows, _BLOCK)):
+            widths = [max(w, *(cell_len(r[n]) for r in block)) for n, w in enumerate(widths)]
+            gaps = 2 * (len(widths) - 1)
+            room = 60 if width is None else max(20, width - gaps - sum(widths) + widths[3])
+            widths[3] = min(widths[3], room)
+            for row in heading + block:
+                call = row.call
+                if width is not None and cell_len(call) > room:
+                    call = set_cell_size(call, room - 1) + "…"
+                cells = [*row[:3], call, *row[4:6]]
+                blanks = [" " * max(0, w - cell_len(cell)) for w, cell in zip(widths, cells, strict=True)]
+                padded = [
+                    b + c if n in _RIGHT else c + b for n, (b, c) in enumerate(zip(blanks, cells, strict=True))
+                ]
+                yield _parts(padded, "bold" if row is _HEADINGS else _STYLES[row.style])
+            heading = []
 
 
-def _segments(cells: list[str], style: str) -> Segments:
+def _parts(cells: list[str], style: str) -> Parts:
     number, time, thread, call, answer, took = cells
     return [(f"{number}  {time}  {thread}  ", "dim"), (f"{call}  ", ""), (f"{answer}  ", style), (took, "dim")]
 
@@ -312,9 +332,10 @@ def _rounded(ns: int) -> str:
 
 def text_form(trace: TraceInput) -> Iterator[str]:
     """The lines of the text form."""
-    source = trace.source()
-    found = _survey(source)
-    yield from text_lines(source.header, found.threads, trace.source().events())
+    with trace.source() as source:
+        found = _survey(source)
+    with trace.source() as source:
+        yield from text_lines(source.header, found.threads, source.events())
     if found.damage:
         yield f"# damaged: {escape(str(found.damage))}"
 
@@ -324,24 +345,28 @@ def text_form(trace: TraceInput) -> Iterator[str]:
 
 def json_lines(trace: TraceInput) -> Iterator[str]:
     """The trace as JSON, one object a line, in ASCII."""
-    source = trace.source()
-    yield _dumps({"kind": "header", "path": trace.path, **_header(source.header)})
-    calls = 0
-    for calls, (number, call, outcome) in enumerate(pair(source.events()), 1):
-        yield _dumps(
-            {
-                "kind": "call",
-                "number": number,
-                "thread": call.thread,
-                "time_ns": call.time_ns,
-                "method": call.method,
-                "args": [_jsonable(value) for value in call.args],
-                "outcome": None if outcome is None else _outcome(outcome),
-            }
-        )
-    threads = [{"native_id": thread.native_id, "name": thread.name} for thread in source.threads]
-    damage = dataclasses.asdict(source.damage) if source.damage else None
-    yield _dumps({"kind": "end", "calls": calls, "threads": threads, "damage": damage})
+    with trace.source() as source:
+        yield as_json({"kind": "header", "path": trace.path, **_header(source.header)})
+        calls = 0
+        for played in pair(source.events()):
+            yield as_json(_call(played))
+            calls += 1
+        threads = [{"native_id": thread.native_id, "name": thread.name} for thread in source.threads]
+        damage = dataclasses.asdict(source.damage) if source.damage else None
+        yield as_json({"kind": "end", "calls": calls, "threads": threads, "damage": damage})
+
+
+def _call(played: PlayedCall) -> dict[str, Any]:
+    number, call, outcome = played
+    return {
+        "kind": "call",
+        "number": number,
+        "thread": call.thread,
+        "time_ns": call.time_ns,
+        "method": call.method,
+        "args": [_jsonable(value) for value in call.args],
+        "outcome": None if outcome is None else _outcome(outcome),
+    }
 
 
 def _header(header: Header) -> dict[str, Any]:
@@ -397,7 +422,8 @@ def _jsonable(value: Any) -> Any:
     return str(value)
 
 
-def _dumps(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """One line of JSON in ASCII; lone surrogates and the like are escaped."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
@@ -466,76 +492,81 @@ def _counted(counts: Counter[str]) -> str:
 
 def statistics(trace: TraceInput) -> Statistics:
     """Go through the trace once and count."""
-    source = trace.source()
-    found = Statistics()
-    interface = source.header.interface
-    monitor = Monitor(contract_of(interface))
-    threads: Counter[int] = Counter()
-    texts: set[int] = set()
-    running: dict[int, tuple[str, int]] = {}
-    slowest: list[tuple[int, int]] = []
-    gaps: list[tuple[int, int]] = []
-    first, last, end = None, 0, 0
-    for event in source.events():
-        if isinstance(event, Enter):
-            number, call = event
-            monitor.enter(number, call)
-            found.calls += 1
-            found.methods[call.method] += 1
-            threads[call.thread] += 1
-            _count_texts(found, texts, interface, call.method, call.args)
-            running[number] = call.method, call.time_ns
-            if first is None:
-                first = last = call.time_ns
+    with trace.source() as source:
+        return _Count(source).found
+
+
+class _Count:
+    """One pass through a trace."""
+
+    def __init__(self, source: Source):
+        self.found = found = Statistics()
+        self.interface = source.header.interface
+        self.monitor = Monitor(contract_of(self.interface))
+        self.threads: Counter[int] = Counter()
+        self.texts: set[int] = set()  # hashes
+        self.running: dict[int, tuple[str, int]] = {}
+        self.slowest: list[tuple[int, int]] = []
+        self.gaps: list[tuple[int, int]] = []
+        self.first = self.last = self.end = 0
+        for event in source.events():
+            if isinstance(event, Enter):
+                self.enter(*event)
             else:
-                _keep(gaps, call.time_ns - last, number)
-            last = max(last, call.time_ns)
-            end = max(end, last)
-        else:
-            number, outcome = event
-            monitor.leave(number, outcome)
-            method, start = running.pop(number)
-            end = max(end, start + outcome.elapsed_ns)
-            _keep(slowest, outcome.elapsed_ns, number)
-            if not _is_plain(interface, method, outcome):
-                found.answers[f"{method} {outcome_text(outcome, interface.method(method))}"] += 1
-        _drain(monitor, found)
-    monitor.finish(found.calls, cut=source.damage is not None)
-    _drain(monitor, found)
-    found.unfinished = len(running)
-    found.seconds = (end - (first or 0)) / 1e9
-    found.threads = Counter({_thread_text(n, source.threads[n]): count for n, count in threads.items()})
-    found.distinct_texts = len(texts)
-    found.slowest = _best(slowest)
-    found.gaps = _best(gaps)
-    found.damage = source.damage
-    return found
+                self.leave(*event)
+            self.drain()
+        self.monitor.finish(found.calls, cut=source.damage is not None)
+        self.drain()
+        found.unfinished = len(self.running)
+        found.seconds = (self.end - self.first) / 1e9
+        found.threads = Counter({_thread_name(n, source.threads[n]): c for n, c in self.threads.items()})
+        found.distinct_texts = len(self.texts)
+        found.slowest, found.gaps = _best(self.slowest), _best(self.gaps)
+        found.damage = source.damage
+
+    def enter(self, number: int, call: Call) -> None:
+        self.monitor.enter(number, call)
+        self.found.calls += 1
+        self.found.methods[call.method] += 1
+        self.threads[call.thread] += 1
+        self.running[number] = call.method, call.time_ns
+        if self.found.calls == 1:
+            self.first = self.last = call.time_ns
+        _keep(self.gaps, call.time_ns - self.last, number)
+        self.last = max(self.last, call.time_ns)
+        self.end = max(self.end, self.last)
+        for parameter, value in zip(self.interface.method(call.method).inputs, call.args, strict=False):
+            if parameter.type is Type.TEXT:
+                self.text(f"{call.method}.{parameter.name}", value)
+
+    def text(self, where: str, value: Argument) -> None:
+        calls, null = self.found.texts.get(where, (0, 0))
+        self.found.texts[where] = calls + 1, null + (value is None)
+        if isinstance(value, str):
+            self.texts.add(hash(value))
+
+    def leave(self, number: int, outcome: Outcome) -> None:
+        self.monitor.leave(number, outcome)
+        name, start = self.running.pop(number)
+        method = self.interface.method(name)
+        self.end = max(self.end, start + outcome.elapsed_ns)
+        _keep(self.slowest, outcome.elapsed_ns, number)
+        if not _is_plain(method, outcome):
+            self.found.answers[f"{name} {outcome_text(outcome, method)}"] += 1
+
+    def drain(self) -> None:
+        """Take over what the monitor found, so that it does not pile up."""
+        for violation in self.monitor.violations:
+            self.found.rules[violation.rule.id] += 1
+            self.found.level = max(self.found.level, violation.level)
+        self.monitor.violations.clear()
 
 
-def _drain(monitor: Monitor, found: Statistics) -> None:
-    for violation in monitor.violations:
-        found.rules[violation.rule.id] += 1
-        found.level = max(found.level, violation.level)
-    monitor.violations.clear()
-
-
-def _count_texts(
-    found: Statistics, texts: set[int], interface: Interface, name: str, args: tuple[Argument, ...]
-) -> None:
-    for parameter, value in zip(interface.method(name).inputs, args, strict=False):
-        if parameter.type is Type.TEXT:
-            where = f"{name}.{parameter.name}"
-            calls, null = found.texts.get(where, (0, 0))
-            found.texts[where] = calls + 1, null + (value is None)
-            if isinstance(value, str):
-                texts.add(hash(value))
-
-
-def _is_plain(interface: Interface, method: str, outcome: Outcome) -> bool:
+def _is_plain(method: Method, outcome: Outcome) -> bool:
     """Whether an answer is S_OK, or a value of a method that returns no HRESULT."""
     if outcome.kind is not OutcomeKind.RETURNED:
         return False
-    if interface.method(method).returns is not Type.HRESULT:
+    if method.returns is not Type.HRESULT:
         return True
     return outcome.value is None or (outcome.value == 0 and type(outcome.value) is int)
 
@@ -618,8 +649,6 @@ class Checked:
 
 def check(trace: TraceInput) -> Checked:
     """Which rules of its interface's contract a trace breaks.  A cut trace is not blamed for its end."""
-    source = trace.source()
-    monitor = Monitor(contract_of(source.header.interface))
     broken: dict[str, Broken] = {}
     calls = 0
 
@@ -629,14 +658,16 @@ def check(trace: TraceInput) -> Checked:
             broken.setdefault(rule.id, Broken(rule, violation.message)).numbers.append(violation.number)
         violations.clear()
 
-    for event in source.events():
-        if isinstance(event, Leave):
-            monitor.leave(*event)
-        else:
-            monitor.enter(*event)
-            calls += 1
-        note(monitor.violations)
-    note(monitor.finish(calls, cut=source.damage is not None))
+    with trace.source() as source:
+        monitor = Monitor(contract_of(source.header.interface))
+        for event in source.events():
+            if isinstance(event, Leave):
+                monitor.leave(*event)
+            else:
+                monitor.enter(*event)
+                calls += 1
+            note(monitor.violations)
+        note(monitor.finish(calls, cut=source.damage is not None))
     hostile = any(b.rule.severity == "E" for b in broken.values())
     level = Level.HOSTILE if hostile else Level.LENIENT if broken else Level.CONFORMING
-    return Checked(trace.path, calls, level, list(broken.values()), source.damage)
+    return Checked(trace.path, calls, level, list(broken.values()), trace.damage)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,11 +15,9 @@ from typing import Any, NoReturn
 import click
 
 from recorder.contract import Level
-from recorder.errors import SynctapeError
-from recorder.interface import Interface
-from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
+from recorder.interfaces import find_interface
 from recorder.rules import RULES
-from replayer.corpus import find_traces, load
+from replayer.corpus import find_traces, recorded_interface
 from replayer.isolation import Limits, open_player
 from replayer.oracles import CODES, ORACLES
 from replayer.oracles import explain as explain_code
@@ -51,35 +48,26 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
-class _Pace(click.ParamType):
+def _pace(context: click.Context, parameter: click.Parameter, value: str) -> float | None:
     """None for fast, else what recorded time is divided by."""
-
-    name = "fast|recorded|FACTOR"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float | None:
-        if value in (None, "fast"):
-            return None
-        try:
-            factor = 1.0 if value == "recorded" else float(value)
-        except ValueError:
-            factor = math.nan
-        if not 0 < factor < math.inf:
-            self.fail(f"{value!r} is neither fast, recorded nor a factor above 0", param, context)
-        return factor
+    if value == "fast":
+        return None
+    try:
+        factor = 1.0 if value == "recorded" else float(value)
+    except ValueError:
+        factor = math.nan
+    if not 0 < factor < math.inf:
+        raise click.BadParameter(f"{value!r} is neither fast, recorded nor a factor above 0")
+    return factor
 
 
-class _OracleName(click.ParamType):
-    name = "ORACLE"
-
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
-        if value not in ORACLES:
-            near = difflib.get_close_matches(value, ORACLES, 1)
+def _oracles(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> frozenset[str]:
+    for name in values:
+        if name not in ORACLES:
+            near = difflib.get_close_matches(name, ORACLES, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ORACLES)}"
-            self.fail(f"no oracle {value!r}; {hint}", param, context)
-        return str(value)
-
-
-_PACE, _ORACLE = _Pace(), _OracleName()
+            raise click.BadParameter(f"no oracle {name!r}; {hint}")
+    return frozenset(values)
 
 
 @click.command(short_help="Play recorded traces on a callback implementation and judge its answers.")
@@ -114,14 +102,17 @@ _PACE, _ORACLE = _Pace(), _OracleName()
 )
 @click.option(
     "--pace",
-    type=_PACE,
+    callback=_pace,
+    metavar="[fast|recorded|FACTOR]",
     default="fast",
     show_default=True,
     help="Wait between calls as recorded, or FACTOR times as fast.",
 )
 @click.option("--main-thread", is_flag=True, help="Call from the main thread instead of a background one.")
 @click.option("--match-results", is_flag=True, help="An answer that differs from the recorded one is a finding.")
-@click.option("--disable", type=_ORACLE, multiple=True, help="Leave an oracle out; may be repeated.")
+@click.option(
+    "--disable", callback=_oracles, multiple=True, metavar="ORACLE", help="Leave an oracle out; may be repeated."
+)
 @click.option(
     "--interface",
     "interface_name",
@@ -135,6 +126,7 @@ _PACE, _ORACLE = _Pace(), _OracleName()
 @click.pass_context
 def replay(
     context: click.Context,
+    *,
     paths: tuple[str, ...],
     target: str,
     level: str,
@@ -145,7 +137,7 @@ def replay(
     pace: float | None,
     main_thread: bool,
     match_results: bool,
-    disable: tuple[str, ...],
+    disable: frozenset[str],
     interface_name: str | None,
     junit: Path | None,
     as_json: bool,
@@ -159,9 +151,9 @@ def replay(
     could be run, 130 and 143 interrupted and terminated.
     """
     files = find_traces(paths)
-    interface = find_interface(interface_name) if interface_name else _recorded_interface(files)
+    interface = find_interface(interface_name) if interface_name else recorded_interface(files)
     options = PlayOptions(pace=pace, main_thread=main_thread, collect=2)
-    judging = Judging(Level[level.upper()], slow, match_results, frozenset(disable))
+    judging = Judging(Level[level.upper()], slow, match_results, disable)
     command = _reproduce(target, _given_options(context))
     with (
         stoppable(),
@@ -175,20 +167,8 @@ def replay(
     context.exit(summary.exit_code)
 
 
-def _recorded_interface(files: Iterable[Path]) -> Interface:
-    """The interface of the first trace that reads; those that do not read get their verdict later."""
-    for file in files:
-        with contextlib.suppress(SynctapeError):
-            return load(file, _ignore).interface
-    return IMAPI_SYNC_PROGRESS_CALLBACK
-
-
-def _ignore(line: str) -> None:
-    """The warning comes when the trace is replayed."""
-
-
 def _given_options(context: click.Context) -> list[str]:
-    """What was given on the command line beside what reports are to be made, spelled as it must be to act again."""
+    """What was given on the command line to change how traces are played and judged."""
     given: list[str] = []
     for parameter in context.command.params:
         name = parameter.name or ""
@@ -206,7 +186,7 @@ _NOT_REPEATED = frozenset({"paths", "target", "junit", "as_json", "isolate", "le
 
 def _spelled(parameter: click.Parameter, value: Any) -> Iterator[str]:
     flag = parameter.opts[0]
-    for one in value if isinstance(value, tuple) else (value,):
+    for one in sorted(value) if isinstance(value, frozenset) else (value,):
         yield flag
         if not isinstance(one, bool):
             yield "fast" if one is None else f"{one:g}" if isinstance(one, float) else str(one)
@@ -217,8 +197,7 @@ def _reproduce(target: str, options: Sequence[str]) -> Callable[[Verdict], str]:
 
 
 def _on_stdout(as_json: bool, command: Callable[[Verdict], str]) -> Report:
-    stream = click.get_text_stream("stdout")
-    return JsonReport(stream, command) if as_json else TextReport(stream, command)
+    return JsonReport(sys.stdout, command) if as_json else TextReport(sys.stdout, command)
 
 
 class _ErrorLines:

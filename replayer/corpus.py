@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from recorder.calls import Trace
 from recorder.errors import SynctapeError, TextError, TraceError
+from recorder.interface import Interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.text import from_text, is_text
 from recorder.trace import TraceReader, read_trace
 
-__all__ = ["SUFFIX", "find_traces", "load"]
+__all__ = ["SUFFIX", "find_traces", "load", "recorded_interface"]
 
 SUFFIX = ".tape"
 
@@ -55,6 +58,17 @@ def load(path: str | Path, warn: Warn | None = None) -> Trace:
     if trace.damage is not None:
         (warn or _warn_on_stderr)(f"{path}: {trace.damage}; the {len(trace.calls)} calls before it are read")
     return trace
+
+
+def recorded_interface(paths: Iterable[Path]) -> Interface:
+    """The interface of the first trace that reads, our own if none does."""
+    for path in paths:
+        with contextlib.suppress(TraceError):
+            if _is_text_file(path):
+                return _load_text(path).interface
+            with TraceReader(path) as reader:
+                return reader.header.interface
+    return IMAPI_SYNC_PROGRESS_CALLBACK
 
 
 def _is_text_file(path: Path) -> bool:

@@ -6,13 +6,14 @@ in flight.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from recorder.calls import Call, Header, Outcome, OutcomeKind, Trace
 from recorder.errors import SynctapeError
@@ -24,7 +25,7 @@ from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.target import Target, TargetError, load_target
 from replayer.worker import unpack_run
 
-__all__ = ["Here", "Isolated", "Limits", "Player", "open_player"]
+__all__ = ["Frame", "Here", "Isolated", "Limits", "Player", "open_player", "place_in", "target_frames"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,29 +144,37 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
 _PLAYER_FILES = re.compile(r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|worker|com)\.py$")
 
 
-def place_in(stack: str) -> str:
-    """The innermost frame of the target's own code in a stack that faulthandler wrote.
+class Frame(NamedTuple):
+    file: str
+    line: str
+    name: str
 
-    Of the threads in it, the one counts that stands in the player's call; a stack of frames between the
-    innermost and the player belongs to the target and what it uses.
+    def __str__(self) -> str:
+        return f'File "{self.file}", line {self.line}, in {self.name}'
+
+
+def target_frames(stack: str) -> list[Frame]:
+    """Of a stack that faulthandler wrote the frames of the target and what it uses, innermost first.
+
+    Of the threads in it the one counts that stands in the player's call, up to the player; or the one that
+    crashed, if the target started it.  Empty if there is none: native code has no frames here.
     """
     for thread in re.split(r"\n(?=(?:Current thread|Thread) )", stack):
-        frames = _FRAME.findall(thread)
-        own: list[tuple[str, str, str]] = []
-        for file, line, name in frames:
-            if _PLAYER_FILES.search(file):
-                if own:
-                    return _own_frame(own)
-                break
-            own.append((file, line, name))
-    return ""
+        frames = [Frame(*found) for found in _FRAME.findall(thread)]
+        own = list(itertools.takewhile(lambda frame: not _PLAYER_FILES.search(frame.file), frames))
+        if own and (len(own) < len(frames) or thread.startswith("Current thread")):
+            return own
+    return []
 
 
-def _own_frame(frames: list[tuple[str, str, str]]) -> str:
-    """Innermost first; frames of the interpreter's library are the target's tools, not the target."""
+def place_in(stack: str) -> str:
+    """The innermost frame of the target's own code; frames of libraries are its tools.  "" if there is none."""
+    frames = target_frames(stack)
+    if not frames:
+        return ""
     library = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
-    file, line, name = next((f for f in frames if not f[0].startswith(library)), frames[-1])
-    return f"{os.path.basename(file)}:{line} in {name}"
+    frame = next((f for f in frames if not f.file.startswith(library)), frames[-1])
+    return f"{os.path.basename(frame.file)}:{frame.line} in {frame.name}"
 
 
 def open_player(

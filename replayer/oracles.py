@@ -39,7 +39,10 @@ class Finding:
     @property
     def bucket(self) -> tuple[str, str, str]:
         """Findings with one code, method and place in the target are one bug."""
-        return (self.code, self.method, self.place or _shape(self.message))
+        place = self.place or _shape(self.message)
+        if self.oracle in _ANYWHERE:  # where in its loop it was stopped is chance
+            place = _LINE.sub(" in ", place)
+        return (self.code, self.method, place)
 
     @property
     def blame(self) -> str:
@@ -55,10 +58,16 @@ class Finding:
         return hashlib.sha256("\0".join(self.bucket).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
+_ANYWHERE = ("hang", "memory")
+_LINE = re.compile(r":\d+ in ")
+
+
 def _shape(message: str) -> str:
     """A message without its numbers and quoted parts: what it says of the kind of failure."""
-    return re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "_", message)[:80]
+    return re.sub(r"'[^']*'|\"[^\"]*\"|-?\d+", "_", message)[:80]
 
+
+_BESIDE = ("thread-exception",)  # seen beside the calls, so that no one method is to blame
 
 _Hit = tuple[str, int, str, str]  # code, call number, message, place
 
@@ -104,7 +113,7 @@ class Judge:
         findings: dict[tuple[str, str, str], Finding] = {}
         for name, (code, number, message, place) in hits:
             level, broken = course.level(number)
-            method = calls[number].method if number < len(calls) else ""
+            method = calls[number].method if number < len(calls) and name not in _BESIDE else ""
             finding = Finding(code, name, number, method, message, place, level, broken)
             findings.setdefault(finding.bucket, finding)
         return list(findings.values())

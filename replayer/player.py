@@ -31,7 +31,7 @@ __all__ = ["Journal", "Observation", "Phase", "PlayOptions", "Run", "play"]
 
 
 class Journal(Protocol):
-    """Notes what is about to happen, where it outlives the process (replayer.sandbox): a `Phase`, a call's number."""
+    """Notes a `Phase` and a call's number where they outlive the process (replayer.sandbox)."""
 
     def note(self, a: int, b: int) -> None: ...
 

@@ -24,10 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from recorder.calls import Outcome, OutcomeKind, PlayedCall
+from recorder.calls import Argument, Outcome, OutcomeKind, PlayedCall
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.text import call_text, outcome_text
+from replayer.isolation import target_frames
 from replayer.oracles import Finding
 from replayer.player import Run
 from replayer.verdict import Status, Verdict
@@ -126,6 +127,7 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+_LONG_TEXT = 80  # characters
 _WHOLE = 16  # a sequence of so many calls is shown whole
 _FIRST, _BEFORE, _AFTER = 2, 8, 1  # calls kept of a longer one: at its start, and around a failing one
 
@@ -158,14 +160,24 @@ def _kept(count: int, failing: set[int]) -> list[int]:
 
 def _line(played: PlayedCall, interface: Interface, threads: bool) -> str:
     thread = f"t{played.call.thread} " if threads else ""
-    return f"{thread}{call_text(played.call, interface)}{_came_of(played.outcome, interface, played.call.method)}"
+    call = played.call._replace(args=tuple(map(_short, played.call.args)))
+    return f"{thread}{call_text(call, interface)}{_came_of(played.outcome, interface, call.method)}"
+
+
+def _short(value: Argument) -> Argument:
+    """A long text by its beginning."""
+    if not isinstance(value, str) or len(value) <= _LONG_TEXT:
+        return value
+    return f"{value[:_LONG_TEXT]}… ({len(value)} characters)"
 
 
 def _came_of(outcome: Outcome | None, interface: Interface, method: str) -> str:
-    """The answer, unless it was lost with the process."""
+    """The answer, unless it was lost with the process; of a failure what it was, its place stands elsewhere."""
     if outcome is None or (outcome.kind is OutcomeKind.RETURNED and outcome.detail):
         return ""
-    return f" -> {outcome_text(outcome, interface.method(method))}"
+    if outcome.kind is OutcomeKind.RETURNED:
+        return f" -> {outcome_text(outcome, interface.method(method))}"
+    return f" -> {outcome.kind.value}: {outcome.detail}"
 
 
 def failure_text(verdict: Verdict, command: str) -> str:
@@ -199,17 +211,18 @@ def _finding(finding: Finding, style: str, prefix: str = "") -> Iterator[_Line]:
     yield f"    in call {finding.number}, {shown(finding.method)}{place}; blame: {finding.blame}", ""
 
 
-_STACK_LINES = 30
+_FRAMES = 20
 
 
 def _stack(run: Run) -> Iterator[_Line]:
-    lines = run.stack.strip().splitlines()
-    if lines:
+    frames = target_frames(run.stack)
+    if frames:
         yield "", ""
-    for line in lines[:_STACK_LINES]:
-        yield f"  {shown(line.rstrip())}", "dim"
-    if len(lines) > _STACK_LINES:
-        yield f"  … {len(lines) - _STACK_LINES} lines", "dim"
+        yield "Python stack of the target, most recent call first:", ""
+    for frame in frames[:_FRAMES]:
+        yield f"  {shown(str(frame))}", ""
+    if len(frames) > _FRAMES:
+        yield f"  … {len(frames) - _FRAMES} frames", ""
 
 
 class TextReport:
@@ -237,15 +250,36 @@ class TextReport:
         if self._bad:
             self._paper.line("")
             self._paper.table(("code", "blame", "place", "message", "traces"), _rows(self._bad))
-        for verdict in self._bad:
-            if verdict.status is Status.FAILED:
-                self._paper.line("")
-                self._paper.line(f"--- {shown(verdict.name)}", "bold")
-                for text, style in _failure(verdict, self._command(verdict)):
-                    self._paper.line(text, style)
+        failed = [verdict for verdict in self._bad if verdict.status is Status.FAILED]
+        told = _worth_telling(failed)
+        for verdict in told:
+            self._paper.line("")
+            self._paper.line(f"--- {shown(verdict.name)}", "bold")
+            for text, style in _failure(verdict, self._command(verdict)):
+                self._paper.line(text, style)
+        if len(told) < len(failed):
+            self._paper.line("")
+            self._paper.line(
+                f"{len(failed) - len(told)} more failed traces show nothing else; --json has them all"
+            )
         if self._bad:
             self._paper.line("")
         self._paper.line(summary.line, "bold")
+
+
+_TOLD = 20  # failed traces
+
+
+def _worth_telling(failed: Sequence[Verdict]) -> list[Verdict]:
+    """The first of them, and after that those with a bug that no earlier one showed."""
+    seen: set[tuple[str, str, str]] = set()
+    told: list[Verdict] = []
+    for verdict in failed:
+        buckets = {finding.bucket for finding in verdict.findings}
+        if len(told) < _TOLD or not buckets <= seen:
+            told.append(verdict)
+        seen |= buckets
+    return told
 
 
 _STYLES = {Status.PASSED: "green", Status.FAILED: "red", Status.FIXED: "green", Status.ERROR: "magenta"}
@@ -253,8 +287,8 @@ _STYLES = {Status.PASSED: "green", Status.FAILED: "red", Status.FIXED: "green", 
 
 def _rows(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:
     """A row for each bug, with how many traces show it; what does not count comes last."""
-    names: dict[tuple[object, ...], list[str]] = {}
-    first: dict[tuple[object, ...], Finding] = {}
+    names: dict[tuple[Any, ...], list[str]] = {}
+    first: dict[tuple[Any, ...], Finding] = {}
     for verdict in verdicts:
         for finding in verdict.findings + verdict.beyond:
             key = (finding in verdict.beyond, finding.level, *finding.bucket)
@@ -425,7 +459,8 @@ class JUnitReport:
         )
         suite.extend(self._cases)
         ET.indent(root)
-        return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+        document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+        return document
 
 
 def _property(properties: ET.Element, name: str, value: str) -> None:

@@ -63,9 +63,11 @@ __all__ = ["Death", "ExecutorError", "Sandbox"]
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from replayer.sandbox_child import main; main()"
 _POSIX = os.name == "posix"
+_START_SECONDS = 60.0  # for the interpreter to start and find this package
 _GRACE_SECONDS = 1.0  # for a process that was told to end, before it is killed
 _STACK_SECONDS = 0.5  # for a hung worker to write its stack
-_STACK_BYTES = 1 << 16
+_STACK_BYTES = 1 << 16  # that are kept of one
+_STACK_FILE_BYTES = 1 << 20  # of old stacks that may pile up
 _LONGEST_FRAME = 1 << 30  # bytes; more is not a reply but the target's damage
 _LONGEST_STEP = 0.05  # seconds between two looks at the journal and the process
 
@@ -119,7 +121,7 @@ class Sandbox:
             {"job": job, "config": config, "memory": memory, "path": [os.path.abspath(entry) for entry in path]}
         )
         self._folder = tempfile.TemporaryDirectory(prefix="synctape-", ignore_cleanup_errors=True)
-        self._stack = Path(self._folder.name, "stack")
+        self._stack = _StackFile(Path(self._folder.name, "stack"))
         journal = Path(self._folder.name, "journal")
         journal.write_bytes(bytes(16))
         self._journal = Journal(str(journal))
@@ -179,13 +181,13 @@ class Sandbox:
     def _start(self) -> None:
         if self._ready:
             return
-        message = b""
         if self._child is None:
             self._journal.note(UNSTARTED, 0)
-            self._stack.write_bytes(b"")
             self._child = _Child(self._folder.name, self._memory)
-            message = self._plan
-        match self._converse(message, self._setup_timeout):
+            event = self._converse(self._plan, _START_SECONDS)
+            if event != _Message("started", None):
+                raise self._unready(event)
+        match self._converse(b"", self._setup_timeout):
             case _Message("ready", forked):
                 self._child.settle(forked)
                 self._ready = True
@@ -201,9 +203,9 @@ class Sandbox:
             case _End(code) if phase:
                 return SynctapeError(f"{phase} {self._name} ended with {_ending(code)}")
             case None:
-                return ExecutorError(f"the sandbox did not start within {self._setup_timeout:g} s")
+                return ExecutorError(f"the sandbox did not start within {_START_SECONDS:g} s")
             case _End(code):
-                said = self._read_stack().strip().rpartition("\n")[2]
+                said = self._stack.read().strip().rpartition("\n")[2]
                 return ExecutorError(f"the sandbox did not start: {_ending(code)}: {said}".rstrip(": "))
             case _Message("refused", text):
                 return SynctapeError(text)
@@ -251,11 +253,11 @@ class Sandbox:
 
     def _bury(self, kind: OutcomeKind, detail: str, end: _Event, *, stack: str = "") -> Death:
         """The Death to report; a template forks the next worker meanwhile."""
-        death = Death(kind, detail, self._journal.position, stack or self._read_stack())
+        death = Death(kind, detail, self._journal.position, stack or self._stack.read())
         if self._child is not None and isinstance(end, _End) and not end.whole:
             self._ready = False
             self._journal.note(UNSTARTED, 0)
-            os.truncate(self._stack, 0)
+            self._stack.forget()
             self._child.renew()
         else:
             self._stop()
@@ -276,33 +278,56 @@ class Sandbox:
         if self._child is not None:
             child, self._child = self._child, None
             child.stop()
-
-    # ------------------------------------------------------------------------------------------ its stack
+            self._stack.forget()
 
     def _fetch_stack(self) -> None:
         """Have a hung worker write its stack; on Windows it has done so by the clock."""
         assert self._child is not None
         if not _POSIX:
             return
-        os.truncate(self._stack, 0)
+        self._stack.forget()
         self._child.ask_for_stack()
-        deadline = time.monotonic() + _STACK_SECONDS
-        before = 0
+        deadline, before = time.monotonic() + _STACK_SECONDS, 0
         while time.monotonic() < deadline:
-            time.sleep(0.02)  # a stack is there once it has stopped growing
-            size = self._stack.stat().st_size
-            if size and size == before:
+            time.sleep(0.02)  # a stack is all there once it has stopped growing
+            if (size := self._stack.size) and size == before:
                 return
             before = size
 
-    def _read_stack(self) -> str:
-        with self._stack.open("rb") as file:
-            file.seek(max(self._stack.stat().st_size - _STACK_BYTES, 0))
+
+_HEADING = re.compile(r"^(?=Fatal Python error: |Windows fatal exception: |Timeout \()", re.MULTILINE)
+
+
+class _StackFile:
+    """The file to which faulthandler appends, and how much of it is about earlier processes.
+
+    It is emptied only when it has grown: a file that was just truncated makes every crash wait for the disk
+    (ext4 allocates it at once when the dying process closes it: 6 ms).
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._mark = 0
+        path.touch()
+
+    @property
+    def size(self) -> int:
+        """Bytes written since `forget`."""
+        return self._path.stat().st_size - self._mark
+
+    def read(self) -> str:
+        """The stack that was written last, "" if none was since `forget`."""
+        with self._path.open("rb") as file:
+            file.seek(self._mark + max(self.size - _STACK_BYTES, 0))
             text = file.read().decode("utf-8", "replace")
         return _HEADING.split(text)[-1]
 
-
-_HEADING = re.compile(r"^(?=Fatal Python error: |Windows fatal exception: |Timeout \()", re.MULTILINE)
+    def forget(self) -> None:
+        """What is there is about an earlier process, or an earlier moment."""
+        self._mark += self.size
+        if self._mark > _STACK_FILE_BYTES:
+            os.truncate(self._path, 0)
+            self._mark = 0
 
 
 # ----------------------------------------------------------------------------------------------- the process

@@ -4,11 +4,13 @@ The child reads one start message from stdin, then speaks in frames on a socket 
 
     frame        4 bytes length, little endian, then that many bytes of msgpack
     to child     first {"job", "config", "memory", "path"}, then one [seconds, payload] per request
-    from child   ["ready", forked]            the worker waits for requests; `forked`: it has a template
+    from child   ["started", nil]             this module runs; next is importing
+                 ["ready", forked]            the worker waits for requests; `forked`: by a template
                  ["reply", value]             what the job's handler returned
                  ["memory", text]             the handler ran into the memory limit
                  ["bug", text]                the handler raised: an error of the job itself
-                 ["refused", text]            setting up raised: the target's or the user's mistake
+                 ["refused", text]            setting up raised a SynctapeError: its text
+                 ["failed", text]             setting up raised something else
                  ["broken", text]             there is no such job, or the system gives no process
 
 Where processes can be forked, the child is a *template*: it imports what the job needs and forks a worker that
@@ -133,11 +135,13 @@ def _live(start: dict[str, Any]) -> None:
         plan = connection.receive()
         sys.path[:0] = plan["path"]  # only now: a target's folder must not hide what this module imports
         journal.note(IMPORTING, 0)
+        connection.send(["started", None])
         make = connection.guarded(_import, plan)
         forked = line is not None and _can_fork()
         if line is not None and forked:
             _die_with(line, False)
-            connection.guarded(_fork_workers, connection.socket, line)
+            leash = connection.guarded(_fork_workers, connection.socket, line)
+            _die_with(leash, True)
         if plan["memory"] is not None and sys.platform != "win32":
             _limit_memory(plan["memory"])  # on Windows the parent has done it
         journal.note(MAKING, 0)
@@ -191,7 +195,7 @@ class Connection:
         except SynctapeError as error:
             self.send(["refused", str(error)])
         except BaseException as error:  # SystemExit too: the target's import may do anything
-            self.send(["refused", f"{type(error).__name__}: {_one_line(error)}".rstrip(": ")])
+            self.send(["failed", f"{type(error).__name__}: {_one_line(error)}".rstrip(": ")])
         self._stream.read()  # the parent has the word: it ends this process
         os._exit(0)
 
@@ -261,12 +265,16 @@ def _can_fork() -> bool:
     return threading.active_count() == 1
 
 
-def _fork_workers(data: socket.socket, line: socket.socket) -> None:
-    """Return in every worker; the template stays in here until the parent goes."""
+def _fork_workers(data: socket.socket, line: socket.socket) -> socket.socket:
+    """Return in every worker, with a socket whose other end only the template has.
+
+    The template stays in here until the parent goes.  _BrokenError if the system gives no process.
+    """
     alarm = _ChildAlarm()
     gc.collect()
     gc.freeze()  # the workers' collectors then leave the shared pages alone
     while True:
+        held, leash = socket.socketpair()
         try:
             pid = os.fork()
         except OSError as error:
@@ -274,11 +282,14 @@ def _fork_workers(data: socket.socket, line: socket.socket) -> None:
         if pid == 0:
             os.setpgid(0, 0)
             alarm.release()
+            held.close()
             line.close()
-            return
+            return leash
+        leash.close()
         with contextlib.suppress(OSError):  # the worker does it too: whoever comes first
             os.setpgid(pid, pid)
         line.sendall(frame(_attend(pid, line, alarm)))
+        held.close()
         while (command := line.recv(1)) != NEXT:
             if not command:
                 os._exit(0)
@@ -383,10 +394,9 @@ def _write_stacks_to(stack: BinaryIO) -> None:
 
 
 def _die_with(line: socket.socket, on: bool) -> None:
-    """Let the kernel end this process (SIGIO) when the parent's end of the line goes, whatever it is doing.
+    """Let the kernel end this process (SIGIO) when the other end of the line goes, whatever it is doing then.
 
-    For a process that has no template to look after it; it works while native code holds the interpreter.
-    Linux only: elsewhere SIGIO is ignored by default.
+    It works while native code holds the interpreter.  Linux only: elsewhere SIGIO is ignored by default.
     """
     if sys.platform == "linux":
         import fcntl

@@ -198,7 +198,7 @@ def _is_library(file: str) -> bool:
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An exception as one line: its type and message."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -173,7 +173,8 @@ def _regression(verdict: Verdict, kept: Mapping[Any, Any], judge: Judge) -> Verd
         )
     if verdict.notes:
         return replace(verdict, status=Status.ERROR, message=verdict.notes[0], notes=())
-    return replace(verdict, status=Status.FIXED, message=f"{code} is gone")
+    unsure = ", if it is not chance: it was seen only now and then" if kept.get("flaky") else ""
+    return replace(verdict, status=Status.FIXED, message=f"{code} is gone{unsure}")
 
 
 def _not_made(run: Run) -> list[tuple[Call, str]]:

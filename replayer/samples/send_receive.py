@@ -91,6 +91,8 @@ class SendReceiveDialog:
     "cancelled".  After Done nothing changes any more (H15).
     """
 
+    synctape_promises = ("closes-handle",)
+
     def __init__(self, pace: PaceOfStep | None = None) -> None:
         self._lock = threading.Lock()
         self._pace = pace or Pace()

@@ -6,7 +6,6 @@ The children import this file by its name from its folder, so nothing else may b
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from recorder.errors import SynctapeError
@@ -164,8 +164,13 @@ def _answer_falsely(journal: Journal, sent: bytes) -> None:
 
 
 def _own_socket() -> socket.socket:
-    """The worker's connection: the only one that this process has."""
-    return next(o for o in gc.get_objects() if isinstance(o, socket.socket) and o.fileno() >= 0)
+    """The worker's connection, from the frame that serves it."""
+    caller: FrameType | None = sys._getframe()
+    while caller is not None and "connection" not in caller.f_locals:
+        caller = caller.f_back
+    assert caller is not None
+    own: socket.socket = caller.f_locals["connection"].socket
+    return own
 
 
 def _kill_template(journal: Journal) -> None:
@@ -173,17 +178,10 @@ def _kill_template(journal: Journal) -> None:
     time.sleep(3600)
 
 
-def _crash_after_reply(journal: Journal) -> str:
-    """Answer, and die of a thread of the target's own once the answer has been sent."""
-    parent = _own_socket()
-
-    def die() -> None:
-        while parent.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-            time.sleep(0.01)
-            os.kill(os.getpid(), signal.SIGSEGV)
-
-    threading.Thread(target=die).start()
-    return "fine"
+def _crash_later(journal: Journal) -> int:
+    """Answer, and die soon after of a thread of the target's own."""
+    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGSEGV)).start()
+    return os.getpid()
 
 
 def _not_packable(journal: Journal) -> object:
@@ -194,9 +192,9 @@ def _big(journal: Journal, size: int) -> bytes:
     return b"z" * size
 
 
-def _stop_reading(journal: Journal) -> str:
-    """Answer, then hang in a thread that never lets go of the interpreter: the next request stays unread."""
-    threading.Timer(0.02, lambda: ctypes.PyDLL(None).sleep(3600)).start()
+def _hang_later(journal: Journal) -> str:
+    """Answer, and soon after let a thread take the interpreter for good: the next request stays unread."""
+    threading.Timer(0.01, _hold_interpreter, (journal,)).start()
     return "fine"
 
 

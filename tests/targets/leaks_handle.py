@@ -13,6 +13,8 @@ kept: list[Any] = []
 
 
 class Host:
+    synctape_promises = ("closes-handle",)
+
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
         return 0
 
