@@ -27,6 +27,7 @@ from replayer.oracles import ORACLES, Finding, Judge
 from replayer.player import Run
 from replayer.reports import JUnitReport, report, reproduce_line, shown
 from replayer.target import TargetError
+from replayer.verdict import Status, Verdict
 
 __all__ = ["corpus", "demo", "fuzz", "minimise"]
 
@@ -53,7 +54,9 @@ _LEVELS = click.Choice([str(level) for level in Level])
 @click.option(
     "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
 )
-@click.option("--memory", type=click.IntRange(min=1), help="MiB that the target may use.")
+@click.option(
+    "--memory", type=click.IntRange(min=0), default=2048, show_default=True, help="MiB for the target; 0: no limit."
+)
 @click.option(
     "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
 )
@@ -78,7 +81,7 @@ def fuzz(**options: Any) -> None:
         exit_first=options["exitfirst"],
         slow=options["slow"],
         timeout=options["timeout"],
-        memory=options["memory"],
+        memory=options["memory"] or None,
         disabled=frozenset(options["disable"]),
     )
     spec, as_json = options["target"], options["as_json"]
@@ -97,7 +100,8 @@ def fuzz(**options: Any) -> None:
         )
         summary = campaign.run()
     if junit:
-        report([found.verdict for found in summary.found], [junit], len(summary.found))
+        verdicts = [found.verdict for found in summary.found] or [Verdict("campaign", Status.PASSED)]
+        report(verdicts, [junit], len(verdicts))
     (_print_json if as_json else _print_summary)(summary, spec, seed, interface)
     sys.exit(_exit_code(summary))
 

@@ -296,6 +296,8 @@ class _Screen:
         self._factory: Callable[[], Any] | None = factory if self._plain_hresults else None
         self._invariant = False
         self._must_close = False
+        self._over = False  # the protocol has ended: handles given after that are nobody's to close
+        self._terminal = contract_of(target.interface).terminal
         if self._factory:
             instance = target.instance()
             self._invariant = instance.invariant is not None
@@ -307,10 +309,11 @@ class _Screen:
         method = ""
         odd: Any = None
         started = self._ended
+        self._over = False
         self._instance = instance = self._factory()
         table = dict(zip(self._names, self._bind(instance)))  # noqa: B905 - as many as there are names
         for _, name in self._with_handles:
-            table[name] = partial(self._call_with_handles, table[name])
+            table[name] = partial(self._call_with_handles, table[name], name in self._terminal)
         try:
             if self._invariant:
                 for method, args, _, _ in calls:
@@ -341,15 +344,17 @@ class _Screen:
             return self._caught.pop()
         return ""
 
-    def _call_with_handles(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _call_with_handles(self, function: Callable[..., Any], ends: bool, *args: Any) -> Any:
         """Symbolic handles become live ones; the same objects serve sequence after sequence."""
         for value in args:
             if value.__class__ is Handle:
                 live = self._handles
                 args = tuple([live[v.token] if v.__class__ is Handle else v for v in args])
-                if self._must_close:
+                if self._must_close and not self._over:
                     self._given.update(v for v in args if v.__class__ is EventHandle)
                 break
+        if ends:
+            self._over = True
         return function(*args)
 
     def _handle_trouble(self) -> str:

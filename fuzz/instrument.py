@@ -497,7 +497,7 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(first, ast.Name) and first.id in scope.parameters:
             test, kept = _load(first.id, node), first
         elif _is_bool(first):
-            test, kept = self._test(first).node, _at(first, ast.Constant(is_or))
+            test, kept = self.visit(first), _at(first, ast.Constant(is_or))
         elif scope.temporaries:
             test, kept = _bind(_VALUE, self.visit(first), node), _take(_VALUE, node)
         else:
@@ -508,12 +508,6 @@ class _Rewriter(ast.NodeTransformer):
             nothing = _at(node, ast.Constant(None))
             rest = _at(node, ast.IfExp(_bind(_VALUE, nothing, node), _at(node, ast.Constant(None)), rest))
         return _at(node, ast.IfExp(test, stopped, rest) if is_or else ast.IfExp(test, rest, stopped))
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
-        if self._scope is None or not (isinstance(node.op, ast.Not) and isinstance(node.operand, ast.BoolOp)):
-            return self.generic_visit(node)
-        node.operand = self._marked(self._test(node.operand))
-        return node
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
         if self._scope is None or _is_constant(node.test):

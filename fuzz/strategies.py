@@ -8,7 +8,7 @@ No method is known by name: which call may follow which, which arguments count u
 protocol is the contract's data.  An interface without a contract is fuzzed by its types alone.
 
 Hypothesis shrinks the choices that a sequence was drawn from, so how they are drawn decides where shrinking
-ends.  Three habits make it the fewest calls with the simplest arguments:
+ends.  Four habits make it the fewest calls with the simplest arguments:
 
 1. A number in the sequence is itself a choice.  What makes good values likely (boundaries, an index that
    advances, what was recorded) is a selector drawn before it, which only narrows the range that it is drawn
@@ -16,7 +16,9 @@ ends.  Three habits make it the fewest calls with the simplest arguments:
 2. The lowest choice is the one that keeps to the contract (index <= max, a failure code in an error report), so
    that the minimal sequence breaks no rule without need, and the right side is blamed.
 3. What ties a call to its neighbours (the planned length, the place in a recording) hangs on one selector for
-   the whole sequence, `pace`.  At 0 each call stands for itself, and any one of them can go.
+   the whole sequence, `pace`.  At 0 each call stands for itself.
+4. A call whose choices are all 0 is no call.  The shrinker cuts out five choices at a time and a call has more;
+   but it also tries to set all of a call's choices to 0, and cuts out what is left.
 """
 
 from __future__ import annotations
@@ -199,9 +201,11 @@ def _ways_to_end(contract: Contract) -> dict[str, tuple[str, ...]]:
 @st.composite
 def _sequences(draw: st.DrawFn, model: _Model) -> list[Call]:
     sequence = _Sequence(draw, model)
-    step = _step(sequence)
-    while draw(step):
-        pass
+    some, one = _calls(sequence, may_skip=True), _calls(sequence, may_skip=False)
+    while sequence.goes_on():
+        draw(some)
+    while sequence.is_short():
+        draw(one)
     sequence.close()
     calls = sequence.calls
     hypothesis.assume(calls and (model.level is Level.HOSTILE or level_of(model.contract, calls) <= model.level))
@@ -209,9 +213,9 @@ def _sequences(draw: st.DrawFn, model: _Model) -> list[Call]:
 
 
 @st.composite
-def _step(draw: st.DrawFn, sequence: _Sequence) -> bool:
-    """One call with the choice whether there is one: a span of its own, which the shrinker can cut out."""
-    return sequence.step()
+def _calls(draw: st.DrawFn, sequence: _Sequence, may_skip: bool) -> None:
+    """One call, in a span of its own: made trivial, it is none, and short enough for the shrinker to cut out."""
+    sequence.step(draw, may_skip)
 
 
 class _Sequence:
@@ -247,25 +251,27 @@ class _Sequence:
             low = high = int(hint)
         return self.draw(_integers(low, high))
 
-    def step(self) -> bool:
-        """Add a call, or say that the sequence is long enough."""
+    def goes_on(self) -> bool:
+        """The choice whether another call follows."""
         size = len(self.calls) + self.cost(self.state)
-        allowed = self.allowed()
-        if not allowed or size >= self.model.max_size:
+        if size >= self.model.max_size or not self.allowed():
             return False
-        if size < self.model.min_size:
-            more = self.number(1, 1)
-        elif self.pace:
-            more = self.number(0, 1, int(size < self.length))
-        else:
-            more = self.number(0, 1)
-        if more:
-            hint, altered = self.recall()
-            methods = self.model.methods
-            place = next((n for n, m in enumerate(methods) if hint and m.name == hint.method), _NO_HINT)
-            method = methods[self.number(0, len(methods) - 1, place)]
+        return self.number(0, 1, int(size < self.length) if self.pace else _NO_HINT) == 1
+
+    def is_short(self) -> bool:
+        """Whether more calls have to follow."""
+        return len(self.calls) + self.cost(self.state) < self.model.min_size and bool(self.allowed())
+
+    def step(self, draw: st.DrawFn, may_skip: bool) -> None:
+        """Add a call, or nothing: calls that shrinking has taken out leave such gaps."""
+        self.draw = draw
+        hint, altered = self.recall()
+        methods, allowed = self.model.methods, self.allowed()
+        place = next((n for n, m in enumerate(methods, 1) if hint and m.name == hint.method), _NO_HINT)
+        choice = self.number(0 if may_skip and not self.pace else 1, len(methods), place)
+        if choice:
+            method = methods[choice - 1]
             self.add(method if method in allowed else allowed[0], hint, altered)
-        return bool(more)
 
     def allowed(self) -> Sequence[Method]:
         """Methods that leave room to end the protocol as the level asks."""
@@ -311,7 +317,7 @@ class _Sequence:
         place, action = divmod(plan, _RATES[self.pace])
         if action == 0:  # insert
             return None, -1
-        if action == 1 and self.cursor:  # repeat
+        if action == 1 and 0 < self.cursor <= len(self.track):  # repeat
             return self.track[self.cursor - 1], -1
         if action == 2:  # drop
             self.cursor += 1 + place % 8
@@ -397,17 +403,17 @@ class _Sequence:
             at = self.integer(min(0, at), at)
             of = self.integer(of, of)
         elif mode == _COMPLETE:
-            at = self.integer(of, of) if 0 < of and at <= of else self.integer(1, top)
+            at = self.integer(of, of) if at < of and of > 0 else self.integer(1, top)
             of = self.integer(at, at)
-        elif mode == _ADVANCE and 0 <= at <= of and of > 0:
+        elif mode == _ADVANCE and 0 <= at < of:
             at = self.integer(at, of)
             of = self.integer(of, of)
         else:
             at = self.integer(0, top, hint)
             of = self.integer(max(at, 1), limit_high, limit_hint)
-        if self.strict and self.position and of == self.position[1] and text in (None, self.text):
-            if at < self.position[0]:  # a falling index needs another limit (P7)
-                of += 1 if of < limit_high else -1
+        same_step = self.position is not None and of == self.position[1] and text in (None, self.text)
+        if self.strict and same_step and self.position and at < self.position[0]:
+            of += 1 if of < limit_high else -1  # a falling index needs another limit (P7)
         self.position = at, of
         self.text = self.text if text is None else text
         return at, of
@@ -429,13 +435,20 @@ class _Sequence:
         hint = hints.get(parameter.name, _NO_HINT)
         if hint is not _NO_HINT and not fits(parameter, hint):
             hint = _NO_HINT
-        if parameter.pointer or not kind.is_integer:
-            if parameter.nullable:
-                if self.number(0, 3, _NO_HINT if hint is _NO_HINT else int(hint is not None)) == 0:
-                    return None
-            elif null or self.hostile:
-                if self.number(0, 7, _NO_HINT if hint is _NO_HINT else 7 * (hint is None)) == 7:
-                    return None
+        can_be_null = parameter.pointer or not kind.is_integer
+        given = hint if hint is _NO_HINT else int(hint is not None)
+        if parameter.nullable and can_be_null and self.number(0, 3, given) == 0:
+            return None
+        value = self._value(parameter, hint)
+        if can_be_null and not parameter.nullable and (null or self.hostile):
+            # Chosen last: with fewer choices, NULL would be the simplest, and shrinking end at it.
+            spoilt = self.number(0, 7, hint if hint is _NO_HINT else 7 * (hint is None))
+            return None if spoilt == 7 else value
+        return value
+
+    def _value(self, parameter: Parameter, hint: object) -> Argument:
+        """A value, not NULL, of a parameter's type."""
+        kind = parameter.type
         if kind is Type.TEXT:
             return self.string(hint)
         if kind is Type.HRESULT:
@@ -451,9 +464,9 @@ class _Sequence:
     def integer(self, low: int, high: int, hint: object = _NO_HINT) -> int:
         """An integer, often next to one at which programs change their behaviour."""
         hinted = isinstance(hint, int) and low <= hint <= high
-        near = self.number(0, 2 * len(dictionary.INTEGERS) - 1, 0 if hinted or low == high else _NO_HINT)
-        if near >= len(dictionary.INTEGERS):
-            value = dictionary.INTEGERS[near - len(dictionary.INTEGERS)]
+        near = self.number(0, 3 * len(dictionary.INTEGERS) - 1, 0 if hinted or low == high else _NO_HINT)
+        if near >= 2 * len(dictionary.INTEGERS):
+            value = dictionary.INTEGERS[near - 2 * len(dictionary.INTEGERS)]
             around = max(low, value - 1), min(high, value + 1)
             if around[0] <= around[1]:
                 low, high = around

@@ -277,9 +277,10 @@ def _show(trace: TraceInput, form: str | None, stats: bool) -> None:
             reconfigure(encoding="utf-8")  # as it is read back, whatever the locale says
         _write(show.text_form(trace))
     else:
+        rows = show.statistics(trace).rows() if stats else show.summary(trace)
         print_parts = _printer()
         print_parts([(trace.path, "bold")])
-        for name, value in show.statistics(trace).rows() if stats else show.summary(trace):
+        for name, value in rows:
             print_parts([(f"  {name:<12}", "dim"), (value, "red" if name == "damage" else "")])
         if not stats:
             print_parts([])
@@ -353,9 +354,9 @@ def _report(checked: Checked) -> Iterator[str]:
     yield f"{checked.path}: {verdict}, {calls}, {checked.level}"
     for broken in sorted(checked.broken, key=lambda b: not b.fails):
         rule = broken.rule
-        known = "documented" if rule.documented else "implied"
-        note = "" if broken.fails else ", a note"
-        yield f"  {rule.id:<4}{rule.severity}  {rule.text} [{known}{note}: {rule.source}]"
+        note = "" if broken.fails else " (a note)"
+        source = f"documented: {rule.source}" if rule.documented else rule.source
+        yield f"  {rule.id:<4}{rule.severity}  {rule.text}{note} [{source}]"
         yield f"         {checked.where(broken)}: {broken.message}"
 
 

@@ -159,6 +159,8 @@ class Encoder:
             self.record(Kind.FAIL, ticks, thread, outcome.kind.value, detail, place, back)
             return
         result, outputs = self._value(outcome.value), [self._value(v) for v in outcome.outputs]
+        if len(outputs) > MAX_FIELDS:
+            raise ValueError(f"{len(outputs)} outputs are more than a trace holds")
         if outputs:
             self.record(Kind.LEAVE, ticks, thread, result, back, outputs)
         elif back:
@@ -169,10 +171,10 @@ class Encoder:
             self.record(Kind.LEAVE, ticks, thread)
 
     def _argument(self, kind: Type, value: Argument) -> Any:
+        if kind in (Type.TEXT, Type.IID):
+            return self.text(value) if value is None or type(value) is str else self._odd(value)
         if value is None:
             return None
-        if kind in (Type.TEXT, Type.IID):
-            return self.text(value) if type(value) is str else self._odd(value)
         if kind in (Type.HANDLE, Type.POINTER):
             return value.token if type(value) is Handle else self._odd(value)
         return self._value(value)

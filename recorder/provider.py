@@ -178,15 +178,15 @@ def _import_longest(names: list[str], shown: str) -> tuple[ModuleType, str]:
 
 
 def _attribute(owner: Any, name: str, shown: str) -> Any:
+    where = getattr(owner, "__name__", type(owner).__name__)
     try:
         return getattr(owner, name)
     except AttributeError:
         near = difflib.get_close_matches(name, dir(owner), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        where = getattr(owner, "__name__", type(owner).__name__)
         raise ProviderError(f"{shown}: {where} has no {name!r}{hint}") from None
     except Exception as error:  # a module's own __getattr__ may import
-        raise _import_failed(name, shown, error) from None
+        raise _import_failed(where, shown, error) from None
 
 
 def module_version(spec: str) -> str | None:

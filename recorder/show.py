@@ -271,28 +271,37 @@ _STYLES = {"": "green", "warning": "yellow", "failure": "bold red"}
 
 def table(trace: TraceInput, width: int | None = None) -> Iterator[Parts]:
     """The calls as aligned lines.  Calls are cut to fit into `width` columns; None cuts none of them."""
-    from rich.cells import cell_len, set_cell_size
+    from rich.cells import set_cell_size
 
     with trace.source() as source:
         rows = (_row(played, source.header.interface) for played in pair(source.events()))
         widths = [len(heading) for heading in _HEADINGS[:-1]]
         heading: list[Row] = [_HEADINGS]
         while block := list(itertools.islice(rows, _BLOCK)):
-            widths = [max(w, *(cell_len(r[n]) for r in block)) for n, w in enumerate(widths)]
+            widths = [max(w, *(_cells(r[n]) for r in block)) for n, w in enumerate(widths)]
             gaps = 2 * (len(widths) - 1)
             room = 60 if width is None else max(20, width - gaps - sum(widths) + widths[3])
             widths[3] = min(widths[3], room)
             for row in heading + block:
                 call = row.call
-                if width is not None and cell_len(call) > room:
+                if width is not None and _cells(call) > room:
                     call = set_cell_size(call, room - 1) + "…"
                 cells = [*row[:3], call, *row[4:6]]
-                blanks = [" " * max(0, w - cell_len(cell)) for w, cell in zip(widths, cells, strict=True)]
+                blanks = [" " * max(0, w - _cells(cell)) for w, cell in zip(widths, cells, strict=True)]
                 padded = [
                     b + c if n in _RIGHT else c + b for n, (b, c) in enumerate(zip(blanks, cells, strict=True))
                 ]
                 yield _parts(padded, "bold" if row is _HEADINGS else _STYLES[row.style])
             heading = []
+
+
+def _cells(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _parts(cells: list[str], style: str) -> Parts:

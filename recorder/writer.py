@@ -1,35 +1,34 @@
-"""Live recording: a trace file that survives its process.
+"""Live recording: a trace file that survives its process, written from any thread without a lock.
 
-The file is mapped in windows, allocated ahead (so that a full disk is an error when a window is opened, never
-a fault in the middle of a call) and zero-filled.  A record is appended by one `mmap.write`: one C call, no
-system call, and atomic under the GIL, so that recording takes no lock.  What was written is in the page cache
-and outlives the process, however it dies.
+Each thread keeps its own clock and its own open calls (a `Stream`), so events of different threads share no
+state but the file, to which a record goes in one piece (`recorder.appending`).
 
-Each thread keeps its own clock and count (a `Stream`), so events of different threads share no state.
+A signal handler or a finaliser may call a recorded callback in the middle of any step here, on the same thread.
+Such calls begin and end within the step.  So the steps are in an order that keeps the file right: the time since
+the last enter is taken and that enter's time is moved on together, a call is put on the list of open ones after
+its enter is written, and taken off before its leave is.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import itertools
 import logging
-import mmap
 import os
-import sys
 import threading
 import time
 import warnings
 import weakref
-import zlib
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from recorder.appending import GIL, AppendFile
 from recorder.calls import SYNC_EVENT, Argument, Handle, Header, Opaque, Outcome
-from recorder.encoding import Encoder, Kind
+from recorder.encoding import MAX_FIELDS, Encoder, end_record
 from recorder.errors import TraceError
+from recorder.facts import TICK_BITS, integer, live_header, process_facts, storable
 from recorder.interface import Type
 from recorder.trace import describe_header
 
@@ -44,64 +43,80 @@ __all__ = [
     "warn_once",
 ]
 
-TICK_BITS = 10  # a tick is 2**10 ns: a shift is cheaper than a division
-NULL_BYTE = 0xC0 - 0x100  # msgpack's nil as the signed byte that the fast path packs
 PSEUDO_HANDLES = (-1, -2)  # current process, current thread
-_FIRST_WINDOW = 1 << 18
-_LARGEST_WINDOW = 1 << 24
-_CACHED_DURATIONS = 4096
+_MAX_ARGUMENTS = MAX_FIELDS - 8
+_CACHED_DURATIONS = 4096  # ticks: 4 ms
 
 _log = logging.getLogger("synctape")
+_SEVERAL = object()
 
 
 class RecordingWarning(RuntimeWarning):
     """Recording stopped; calls are still forwarded."""
 
 
-class Leaves(dict[int, bytes]):
-    """duration in ticks -> the whole record of a call of one thread that returned S_OK."""
-
-    def __init__(self, encode: Callable[[int], bytes]):
-        super().__init__()
-        self._encode = encode
-
-    def __missing__(self, ticks: int) -> bytes:
-        record = self._encode(ticks)
-        if 0 <= ticks < _CACHED_DURATIONS:
-            self[ticks] = record
-        return record
-
-
 class Stream:
-    """One thread's part of a recording: number, tick of its last enter, count of enters."""
+    """One thread's part of a recording.
 
-    __slots__ = ("count", "last", "leaves", "number")
+    `last` is the tick of its last enter.  `call` is None while no call is open on it; what stands for the call
+    while one is; and a mark while there are, or were, several at once: then `calls` holds them.
+    `returns` maps a duration in ticks to the whole record of a call that returned S_OK.
+    """
 
-    def __init__(self, number: int, last: int, leaves: Leaves):
+    __slots__ = ("call", "calls", "last", "number", "returns")
+
+    def __init__(self, number: int, last: int):
         self.number = number
         self.last = last
-        self.count = 0
-        self.leaves = leaves
+        self.returns: dict[int, bytes] = {}
+        self.call: object = None
+        self.calls: list[object] = []
+
+    def begin(self, call: object) -> None:
+        outer, self.call = self.call, _SEVERAL
+        if outer is not None and outer is not _SEVERAL:
+            self.calls.append(outer)
+        self.calls.append(call)
+        self.call = _SEVERAL  # again: a call that came and went meanwhile has cleared it
+
+    def end(self, call: object) -> int | None:
+        """How many calls that began later are still open.  None if this one is not open."""
+        if self.call is call:
+            self.call = None
+            return 0
+        for back, candidate in enumerate(reversed(self.calls)):
+            if candidate is call:
+                del self.calls[len(self.calls) - 1 - back]
+                if not self.calls:
+                    self.call = None
+                return back
+        return None
 
 
 class Ticket:
-    """What `enter` gives and `leave` takes back: which call, and when it began."""
+    """What `enter` gives and `leave` takes back: one call that is open."""
 
-    __slots__ = ("count", "start", "stream")
+    __slots__ = ("start", "stream")
 
-    def __init__(self, stream: Stream, start: int, count: int):
+    def __init__(self, stream: Stream, start: int):
         self.stream = stream
         self.start = start
-        self.count = count
 
 
 class TraceWriter:
     """Appends calls to a new trace file, from any thread.
 
-    `enter` writes that a call begins and gives a ticket, `leave` writes how it ended.  Neither ever raises or
-    blocks: when the disk is full or the file fails, recording stops with one warning and the file stays
-    readable up to there.  Constructing raises TraceError if the file exists or cannot be made.
+    `enter` writes that a call begins and gives a ticket, `leave` writes how it ended; both on the thread of the
+    call, in any order among several calls.  Neither ever raises or blocks: when the disk is full or the file
+    fails, recording stops with one warning and the file stays readable up to there.  Constructing raises
+    TraceError if the file exists or cannot be made.  `clock` gives nanoseconds; `sync_event` is the value of the
+    handle that the trace shows as the sync's own event.
+
+    A process that is killed loses nothing that was written.  One that ends without `close` closes it by itself.
+    A forked child records nothing.
     """
+
+    closed = True  # until it is open
 
     def __init__(
         self,
@@ -115,35 +130,22 @@ class TraceWriter:
         self.clock = clock
         self.header = header or live_header()
         self.interface = self.header.interface
-        self.closed = False
         self.local = threading.local()
-        self.handles: dict[Any, int] = {None: NULL_BYTE, 0: NULL_BYTE}
-        if sync_event:
-            self.handles[sync_event] = SYNC_EVENT.token
-        self._tokens = itertools.count(1)
-        self._lock = threading.RLock()  # only for changing the window
-        self._store_lock = threading.Lock()
-        self._streams: list[Stream] = []
-        self._pid = os.getpid()
-        self._start = clock() >> TICK_BITS
-        self._size = _FIRST_WINDOW
-        self.write: Callable[[bytes], object] = _refuse
-        self._encoder = Encoder(self.append)
-        self.texts = self._encoder.texts
+        self.tokens: dict[Any, int] = {sync_event: SYNC_EVENT.token} if sync_event else {}
+        self._free_tokens = itertools.count(1)
+        description = describe_header(self.header)
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            self.file = AppendFile(self.path)
         except FileExistsError:
             raise TraceError("exists already; it is left as it is", path=path) from None
-        except OSError as error:
-            raise TraceError(f"cannot be written: {error.strerror or error}", path=path) from None
-        try:
-            self._open_window(0, 0)
-        except OSError as error:
-            os.close(self._fd)
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
-            raise TraceError(f"cannot be written: {error.strerror or error}", path=path) from None
-        self._encoder.header(describe_header(self.header))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = getattr(error, "strerror", None) or error
+            raise TraceError(f"cannot be written: {reason}", path=path) from None
+        self._lock = contextlib.nullcontext() if GIL else self.file.lock
+        self._encoder = Encoder(self.file.append, self._lock)
+        self._start = clock() >> TICK_BITS
+        self._encoder.header(description)
+        self.closed = False
         _live.add(self)
 
     def __enter__(self) -> TraceWriter:
@@ -154,179 +156,154 @@ class TraceWriter:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     # --- recording a call -------------------------------------------------------------------------------------
 
-    def enter(self, slot: int, args: Sequence[Any]) -> Ticket | None:
-        """A call of vtable slot `slot` begins.  Arguments may be anything; None if nothing is recorded."""
+    def enter(self, slot: int, args: Sequence[Any], owed: int = 0) -> Ticket | None:
+        """A call of vtable slot `slot` begins.  Arguments may be anything; None if nothing is recorded.
+
+        `owed` are ticks by which the thread's last enter was moved on without a record.
+        """
+        if self.closed:
+            return None
         try:
             stream = self.stream()
-            now = self.clock() >> TICK_BITS
             inputs = self.interface.slots[slot].inputs
-            spelled = [
-                self.token(value)
-                if position < len(inputs) and inputs[position].type in (Type.HANDLE, Type.POINTER)
-                else storable(value)
-                for position, value in enumerate(args)
-            ]
-            self._encoder.enter(slot, now - stream.last, stream.number, inputs, spelled)
+            spelled = self._encoder.arguments(inputs, self._storable(slot, args))
+            now = self.clock() >> TICK_BITS
+            ticks = now - stream.last + owed
             stream.last = now
-            stream.count += 1
-            return Ticket(stream, now, stream.count)
+            ticket = Ticket(stream, now)
+            self._encoder.enter(slot, ticks, stream.number, spelled)
+            stream.begin(ticket)
+            return ticket
         except Exception as error:  # whatever it is, the call goes on
             self.stop(error)
             return None
 
     def leave(self, ticket: Ticket | None, outcome: Outcome) -> None:
-        """The ticket's call ended; `outcome.elapsed_ns` is filled in from the clock."""
-        if ticket is None:
+        """The ticket's call ended; `outcome.elapsed_ns` comes from the clock.  Nothing if it has ended before."""
+        if ticket is not None:
+            back = ticket.stream.end(ticket)
+            if back is not None:
+                self.write_leave(ticket.stream, ticket.start, outcome, back)
+
+    def write_leave(
+        self, stream: Stream, start: int, outcome: Outcome, back: int, ticks: int | None = None
+    ) -> None:
+        """The leave of a call that began at tick `start` and was taken off the stream's open ones.
+
+        It took `ticks`, by the clock if None.
+        """
+        if self.closed:
             return
         try:
-            self.leave_at(ticket, self.clock() >> TICK_BITS, outcome)
+            if ticks is None:
+                ticks = (self.clock() >> TICK_BITS) - start
+            value, outputs = storable(outcome.value), tuple(map(storable, outcome.outputs[:_MAX_ARGUMENTS]))
+            outcome = outcome._replace(value=value, outputs=outputs)
+            self._encoder.leave(ticks, stream.number, outcome, back)
+            if 0 <= ticks < _CACHED_DURATIONS and ticks not in stream.returns:
+                record: list[bytes] = []
+                Encoder(record.append).leave(ticks, stream.number, Outcome())
+                stream.returns[ticks] = record[0]
         except Exception as error:
             self.stop(error)
 
-    def leave_at(self, ticket: Ticket, now: int, outcome: Outcome) -> None:
-        stream = ticket.stream
-        value, outputs = storable(outcome.value), tuple(storable(v) for v in outcome.outputs)
-        outcome = outcome._replace(value=value, outputs=outputs)
-        self._encoder.leave(now - ticket.start, stream.number, outcome, stream.count - ticket.count)
-
     def stream(self) -> Stream:
         """The calling thread's stream; a thread seen for the first time is written down."""
-        try:
-            return self.local.stream  # type: ignore[no-any-return]
-        except AttributeError:
-            pass
-        now = self.clock() >> TICK_BITS
-        number = self._encoder.thread(now - self._start, threading.get_native_id(), _thread_name())
-        stream = Stream(number, now, Leaves(lambda ticks: _returned(ticks, number)))
-        self._streams.append(stream)
-        self.local.stream = stream
+        stream: Stream | None = getattr(self.local, "stream", None)
+        if stream is None:
+            now = self.clock() >> TICK_BITS
+            number = self._encoder.thread(now - self._start, threading.get_native_id(), _thread_name())
+            stream = self.local.stream = Stream(number, now)
         return stream
 
-    def intern(self, text: str) -> None:
-        """Put a text into the table, if there is room."""
-        self._encoder.text(text)
+    def intern(self, text: str) -> int | None:
+        """The text's number in the table, None if it cannot have one."""
+        try:
+            number = self._encoder.text(text)
+        except Exception as error:
+            self.stop(error)
+            return None
+        return number if type(number) is int else None
 
     def token(self, value: Any) -> Argument:
         """A live handle's symbol: the same value gives the same one (interface.md, 4)."""
-        if isinstance(value, Handle) or value is None:
+        if value is None or isinstance(value, Handle | Opaque):
             return value
         try:
             value = int(value)
         except Exception:  # no handle at all
             return storable(value)
+        if value == 0:
+            return None
         if value in PSEUDO_HANDLES:
             return Handle(value)
-        token = self.handles.get(value)
+        token = self.tokens.get(value)
         if token is None:
-            token = self.handles.setdefault(value, next(self._tokens))
-        return None if token == NULL_BYTE else Handle(token)
+            with self._lock:
+                token = self.tokens.setdefault(value, next(self._free_tokens))
+        return Handle(token)
+
+    def _storable(self, slot: int, args: Sequence[Any]) -> list[Argument]:
+        kinds: list[Type | None] = [parameter.type for parameter in self.interface.slots[slot].inputs]
+        kinds += [None] * (len(args) - len(kinds))
+        kept: list[Argument] = []
+        for kind, value in zip(kinds, args[:_MAX_ARGUMENTS], strict=False):
+            if kind is Type.HANDLE or kind is Type.POINTER:
+                kept.append(self.token(value))
+            elif kind is not None and kind.is_integer:
+                kept.append(integer(value))
+            else:
+                kept.append(storable(value))
+        if len(args) > _MAX_ARGUMENTS:
+            kept.append(Opaque("arguments", f"{len(args) - _MAX_ARGUMENTS} more"))
+        return kept
 
     # --- the file ---------------------------------------------------------------------------------------------
 
-    def append(self, record: bytes) -> None:
-        """Append a record; opens the next window where it does not fit.  Raises OSError when there is none."""
-        try:
-            self.write(record)
-        except ValueError:
-            with self._lock:
-                while not self.closed:
-                    try:
-                        self.write(record)
-                    except ValueError:
-                        self._grow(len(record))
-                    else:
-                        break
-
     def flush(self) -> None:
-        """Hand the current window's pages to the disk (power loss; a killed process needs none of it)."""
-        with self._lock:
-            if not self.closed:
-                self._window.flush()
+        """Hand what was written to the disk (for power loss; a killed process needs none of it)."""
+        try:
+            self.file.flush()
+        except OSError as error:
+            self.stop(error)
 
     def close(self) -> None:
         """End the trace: end record, file cut to its length.  Calls that come later are not recorded."""
-        self._finish(None)
+        if self.closed:
+            return
+        try:
+            self._end(None)
+        except OSError as error:
+            warn_once(f"{self.path}: could not be ended ({error}); it reads as cut off")
 
     def stop(self, error: BaseException) -> None:
-        """Recording cannot go on: warn once, keep what is there."""
-        with self._lock:
-            if self.closed:
-                return
-        self._finish(str(getattr(error, "strerror", None) or error) or type(error).__name__)
-        warn_once(f"{self.path}: recording stopped ({error}); calls are still forwarded")
+        """Recording cannot go on: warn once, keep what is there.  Never raises."""
+        with contextlib.suppress(Exception):
+            reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+            try:
+                stopped = self._end(reason)
+            except OSError:  # not even an end record; the file reads as cut off
+                stopped = True
+            if stopped:
+                warn_once(f"{self.path}: recording stopped ({reason}); calls are still forwarded")
 
-    def _finish(self, reason: str | None) -> None:
-        with self._lock:
-            if self.closed or os.getpid() != self._pid:
-                return
+    def _end(self, reason: str | None) -> bool:
+        try:
+            return self.file.close(lambda crc: end_record(crc, reason))
+        finally:
             self.closed = True
-            self.write = _refuse
-            position = self._seal()
-            self._window.close()
-            try:
-                os.ftruncate(self._fd, position)
-                record = _record(Kind.END, sum(s.count for s in self._streams), self._crc(), reason)
-                os.lseek(self._fd, position, os.SEEK_SET)
-                os.write(self._fd, record)
-            except OSError as error:
-                if reason is None:
-                    warn_once(f"{self.path}: could not be ended ({error}); it reads as cut off")
-            finally:
-                os.close(self._fd)
-
-    def _crc(self) -> int:
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        crc = 0
-        while chunk := os.read(self._fd, 1 << 20):
-            crc = zlib.crc32(chunk, crc)
-        return crc
-
-    def _grow(self, needed: int) -> None:
-        """The window is full: map the next one."""
-        self._size = min(self._size * 2, _LARGEST_WINDOW)
-        full = self._window
-        self._open_window(self._seal(), needed)
-        full.close()
-
-    def _seal(self) -> int:
-        """Take the rest of the window away from every writer; gives the file position where records end.
-
-        Filling the rest is one atomic write that only succeeds if nobody wrote since the rest was measured.
-        """
-        window = self._window
-        while True:
-            position = window.tell()
-            try:
-                self._store(window, bytes(len(window) - position))
-            except ValueError:
-                continue
-            return self._base + position
-
-    def _open_window(self, position: int, needed: int) -> None:
-        base = position - position % mmap.ALLOCATIONGRANULARITY
-        size = max(self._size, (position - base + needed + 0xFFFF) & ~0xFFFF)
-        _allocate(self._fd, base, size)
-        window = mmap.mmap(self._fd, size, offset=base)
-        window.seek(position - base)
-        self._window, self._base = window, base
-        self.write = window.write if _GIL else functools.partial(self._store, window)
-
-    def _store(self, window: mmap.mmap, record: bytes) -> object:
-        """One write, atomic even where no GIL makes it so."""
-        if _GIL:
-            return window.write(record)
-        with self._store_lock:
-            return window.write(record)
 
     def abandon(self) -> None:
-        """In a forked child: the parent goes on writing the file, this process does not."""
+        """In a forked child: the parent goes on recording, this process does not."""
         self.closed = True
-        self.write = _refuse
+        self.file.abandon()
 
 
-_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 _live: weakref.WeakSet[TraceWriter] = weakref.WeakSet()
 
 
@@ -345,47 +322,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_all)
 
 
-def _refuse(record: bytes) -> object:
-    raise ValueError("the trace is closed")
-
-
-def _allocate(fd: int, offset: int, size: int) -> None:
-    """Reserve blocks, so that storing to the mapping cannot fail later.  Raises OSError if there is no room."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, offset, size)
-    else:
-        os.ftruncate(fd, offset + size)
-
-
-def _record(*fields: Any) -> bytes:
-    out: list[bytes] = []
-    Encoder(out.append).record(*fields)
-    return out[0]
-
-
-def _returned(ticks: int, thread: int) -> bytes:
-    return _record(Kind.LEAVE, ticks, thread)
-
-
-def storable(value: Any) -> Argument:
-    """A value as a trace can hold it."""
-    if value is None or isinstance(value, Handle | Opaque):
-        return value
-    if isinstance(value, bool | int):
-        return value if isinstance(value, bool) else int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, bytes):
-        return bytes(value)
-    try:
-        shown = repr(value)[:1000]
-    except Exception as error:  # a repr may do anything
-        shown = f"<repr raised {type(error).__name__}>"
-    return Opaque(type(value).__qualname__, shown)
-
-
 def _thread_name() -> str:
     """The calling thread's name; asking `current_thread` would make a dummy object for a foreign thread."""
     known = threading._active.get(threading.get_ident())  # type: ignore[attr-defined]
@@ -396,47 +332,5 @@ def warn_once(message: str) -> None:
     """Tell of trouble without letting it reach the provider, whatever the warnings filter says."""
     try:
         warnings.warn(message, RecordingWarning, stacklevel=3)
-    except RecordingWarning:  # warnings are errors here, but not the provider's
+    except Exception:  # warnings are errors here, but not the provider's
         _log.warning(message)
-
-
-def process_facts() -> dict[str, Any]:
-    """What helps to understand a trace later, and names nobody: platform, interpreter, terminal, encodings."""
-    import locale
-    import platform
-
-    streams = {name: getattr(sys, name, None) for name in ("stdin", "stdout", "stderr")}
-    return {
-        "pid": os.getpid(),
-        "program": os.path.basename(sys.argv[0]) if sys.argv else "",
-        "python": platform.python_version(),
-        "implementation": sys.implementation.name,
-        "system": sys.platform,
-        "machine": os.uname().machine if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", ""),
-        "tty": [name for name, stream in streams.items() if _is_tty(stream)],
-        "encodings": {
-            "filesystem": sys.getfilesystemencoding(),
-            "locale": locale.getpreferredencoding(False),
-            "stdout": getattr(streams["stdout"], "encoding", None),
-        },
-    }
-
-
-def _is_tty(stream: Any) -> bool:
-    try:
-        return bool(stream.isatty())
-    except Exception:  # a closed or replaced stream
-        return False
-
-
-def live_header(**fields: Any) -> Header:
-    """A header for a recording that starts now; `fields` override."""
-    import struct
-
-    facts: dict[str, Any] = {
-        "created_ns": time.time_ns(),
-        "tick_ns": 1 << TICK_BITS,
-        "pointer_size": struct.calcsize("P"),
-        "process": process_facts(),
-    }
-    return Header(**{**facts, **fields})

@@ -21,10 +21,8 @@ def differences(recorded: Trace, replayed: Trace) -> Iterator[tuple[int, str]]:
             continue
         method = replayed.interface.method(call.method)
         if _answer(before) != _answer(after):
-            yield (
-                number,
-                f"{call.method} {_describe(after, method)}, recorded {_describe(before, method)}",
-            )
+            was = _describe(before, method).removeprefix("returned ")
+            yield number, f"{call.method} {_describe(after, method)}, recorded {was}"
 
 
 def _is_known(outcome: Outcome) -> bool:
@@ -46,6 +44,7 @@ def _answer(outcome: Outcome) -> tuple[OutcomeKind, Argument, tuple[Argument, ..
 def _describe(outcome: Outcome, method: Method) -> str:
     if outcome.kind is not OutcomeKind.RETURNED:
         return f"{outcome.kind.value} {outcome.detail}"
+    outputs = f" ({', '.join(map(repr, outcome.outputs))})" if outcome.outputs else ""
     if method.returns is Type.HRESULT and hresult.is_hresult(outcome.value or 0):
-        return f"returned {hresult.describe(int(outcome.value or 0))}"  # type: ignore[arg-type]
-    return f"returned {outcome.value!r}"
+        return f"returned {hresult.describe(int(outcome.value or 0))}{outputs}"  # type: ignore[arg-type]
+    return f"returned {outcome.value!r}{outputs}"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from recorder.calls import Call, Header, Outcome, OutcomeKind, Trace
+from recorder.calls import NOT_RUN, Call, Header, Outcome, OutcomeKind, Trace
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
@@ -113,7 +113,7 @@ class Isolated(_Closing):
         if isinstance(reply, Death):
             return self._died(trace, reply)
         run = unpack_run(reply)
-        return replace(run, trace=replace(run.trace, header=trace.header, threads=trace.threads))
+        return replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
 
     def close(self) -> None:
         self._sandbox.close()
@@ -136,8 +136,12 @@ def _cut_run(trace: Trace, inside: int, death: Death) -> Run:
     outcomes = [_ANSWER_LOST] * inside
     outcomes.append(Outcome(death.kind, None, 0, death.detail, place_in(death.stack)))
     outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
-    played = Trace.from_calls(calls, trace.header, outcomes)
-    return Run(replace(played, threads=trace.threads), stack=death.stack)
+    return Run(_played(trace, outcomes), stack=death.stack)
+
+
+def _played(trace: Trace, outcomes: list[Outcome]) -> Trace:
+    """The trace's own calls, to the nanosecond, with what came of them."""
+    return replace(Trace.from_calls(trace.calls, trace.header, outcomes), threads=trace.threads)
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from recorder.calls import Call, Handle, Opaque, Outcome, OutcomeKind, Trace
-from recorder.contract import fits
+from recorder.contract import contract_of, fits
 from recorder.interface import Method
 from recorder.writer import storable
 from replayer.handles import Handles
@@ -116,6 +116,9 @@ class _Session:
         self._unknown = target.interface.unknown
         self._before: set[threading.Thread] = set()
         self._closed_twice: set[int] = set()
+        self._terminal = contract_of(target.interface).terminal
+        self._ended = False
+        self._owned: dict[int, int] = {}  # token -> call that gave it, before the protocol had ended
 
     def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
         self._before = set(threading.enumerate())
@@ -139,7 +142,7 @@ class _Session:
             self.number = number = len(outcomes)
             if self.options.pace:
                 self._wait(call)
-            if self.journal:
+            if self.journal is not None:
                 self.journal.note(Phase.CALLS, number)
             outcomes.append(self._make(instance, call))
             self._check_handles(instance.handles, number)
@@ -147,7 +150,7 @@ class _Session:
                 instance.invariant = None  # what follows a broken invariant is its consequence
 
     def _note(self, phase: int, number: int) -> None:
-        if self.journal:
+        if self.journal is not None:
             self.journal.note(phase, number)
 
     def _wait(self, call: Call) -> None:
@@ -176,6 +179,9 @@ class _Session:
             if not all(map(fits, method.inputs, call.args)) or len(call.args) != len(method.inputs):
                 return Outcome(OutcomeKind.NOT_RUN, None, detail="arguments that the ABI cannot carry")
         args = [instance.handles.live(a) if isinstance(a, Handle) else a for a in call.args]
+        if not self._ended:
+            self._owned.update((a.token, self.number) for a in call.args if isinstance(a, Handle))
+            self._ended = call.method in self._terminal
         started = time.perf_counter_ns()
         try:
             answer = function(*args)
@@ -228,7 +234,9 @@ class _Session:
         self._check_handles(handles, last)
         if "closes-handle" in instance.promises:
             for token in handles.left_open():
-                self.observations.append(Observation("handle", last, f"handle {token} was never closed"))
+                if token in self._owned:
+                    message = f"handle {token} was never closed"
+                    self.observations.append(Observation("handle", self._owned[token], message))
         instance.close()
         handles.release()
         instance.methods.clear()

@@ -207,8 +207,10 @@ def _failure(verdict: Verdict, command: str) -> Iterator[_Line]:
 
 def _finding(finding: Finding, style: str, prefix: str = "") -> Iterator[_Line]:
     yield f"{prefix}{finding.code}  {shown(finding.message)}", style
+    number, method = finding.number, shown(finding.method)
+    where = f"in call {number}, {method}" if method else f"after call {number}"
     place = f" at {shown(finding.place)}" if finding.place else ""
-    yield f"    in call {finding.number}, {shown(finding.method)}{place}; blame: {finding.blame}", ""
+    yield f"    {where}{place}; blame: {finding.blame}", ""
 
 
 _FRAMES = 20

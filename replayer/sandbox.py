@@ -120,11 +120,6 @@ class Sandbox:
         self._plan = frame(
             {"job": job, "config": config, "memory": memory, "path": [os.path.abspath(entry) for entry in path]}
         )
-        self._folder = tempfile.TemporaryDirectory(prefix="synctape-", ignore_cleanup_errors=True)
-        self._stack = _StackFile(Path(self._folder.name, "stack"))
-        journal = Path(self._folder.name, "journal")
-        journal.write_bytes(bytes(16))
-        self._journal = Journal(str(journal))
         self._child: _Child | None = None
         self._ready = False
         self._closed = False
@@ -135,13 +130,7 @@ class Sandbox:
         Raises ExecutorError if there is no process or no such job, SynctapeError if importing or making the
         target fails: with the same text if a SynctapeError was raised there.
         """
-        if self._closed:
-            raise ExecutorError(f"the sandbox of {self._name} is closed")
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
+        self._started()
 
     def request(self, payload: Any, *, timeout: float | None = None) -> Any:
         """The handler's reply to the payload, or the Death that it met.
@@ -152,10 +141,10 @@ class Sandbox:
         """
         seconds = self._timeout if timeout is None else timeout
         message = frame([seconds, payload])
-        self.start()
+        child = self._started()
         try:
-            self._journal.note(0, 0)
-            return self._conclude(self._converse(message, seconds), seconds)
+            child.journal.note(0, 0)
+            return self._conclude(child, self._converse(child, message, seconds), seconds)
         except BaseException:  # KeyboardInterrupt above all: never leave the child behind
             self._stop()
             raise
@@ -165,8 +154,6 @@ class Sandbox:
         if not self._closed:
             self._closed = True
             self._stop()
-            self._journal.close()
-            self._folder.cleanup()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -178,25 +165,40 @@ class Sandbox:
 
     # ------------------------------------------------------------------------------------------- setting up
 
-    def _start(self) -> None:
-        if self._ready:
-            return
-        if self._child is None:
-            self._journal.note(UNSTARTED, 0)
-            self._child = _Child(self._folder.name, self._memory)
-            event = self._converse(self._plan, _START_SECONDS)
-            if event != _Message("started", None):
-                raise self._unready(event)
-        match self._converse(b"", self._setup_timeout):
-            case _Message("ready", forked):
-                self._child.settle(forked)
-                self._ready = True
-            case event:
-                raise self._unready(event)
+    def _started(self) -> _Child:
+        """The child with a worker that is ready; what `start` raises, with no child left."""
+        if self._closed:
+            raise ExecutorError(f"the sandbox of {self._name} is closed")
+        if self._child is not None and self._ready:
+            return self._child
+        try:
+            return self._set_up()
+        except BaseException:
+            self._stop()
+            raise
 
-    def _unready(self, event: _Event) -> SynctapeError:
+    def _set_up(self) -> _Child:
+        if self._child is None:
+            self._child = self._new_child()
+            event = self._converse(self._child, self._plan, _START_SECONDS)
+            if event != _Message("started", None):
+                raise self._unready(self._child, event)
+        event = self._converse(self._child, b"", self._setup_timeout)
+        if not isinstance(event, _Message) or event.tag != "ready":
+            raise self._unready(self._child, event)
+        self._child.settle(forked=event.value)
+        self._ready = True
+        return self._child
+
+    def _new_child(self) -> _Child:
+        try:
+            return _Child(self._memory)
+        except OSError as error:
+            raise ExecutorError(f"cannot start {sys.executable}: {error}") from error
+
+    def _unready(self, child: _Child, event: _Event) -> SynctapeError:
         """The error that says why there is no worker."""
-        phase = {IMPORTING: "importing", MAKING: "making"}.get(self._journal.position[0])
+        phase = {IMPORTING: "importing", MAKING: "making"}.get(child.journal.position[0])
         match event:
             case None if phase:
                 return SynctapeError(f"{phase} {self._name} did not end within {self._setup_timeout:g} s")
@@ -205,7 +207,7 @@ class Sandbox:
             case None:
                 return ExecutorError(f"the sandbox did not start within {_START_SECONDS:g} s")
             case _End(code):
-                said = self._stack.read().strip().rpartition("\n")[2]
+                said = child.stack.read().strip().rpartition("\n")[2]
                 return ExecutorError(f"the sandbox did not start: {_ending(code)}: {said}".rstrip(": "))
             case _Message("refused", text):
                 return SynctapeError(text)
@@ -217,82 +219,54 @@ class Sandbox:
 
     # ----------------------------------------------------------------------------------------- one request
 
-    def _converse(self, message: bytes, seconds: float) -> _Event:
+    def _converse(self, child: _Child, message: bytes, seconds: float) -> _Event:
         """Send, then wait; None when `seconds` pass without an answer and without a change of the journal."""
-        assert self._child is not None
-        self._child.send(message)
-        position, deadline = self._journal.position, time.monotonic() + seconds
+        child.send(message)
+        position, deadline = child.journal.position, time.monotonic() + seconds
         longest = min(seconds / 8, _LONGEST_STEP)
         while True:
-            event = self._child.wait(longest)
+            event = child.wait(longest)
             if event is not None:
                 return event
             now = time.monotonic()
-            if (noted := self._journal.position) != position:
+            if (noted := child.journal.position) != position:
                 position, deadline = noted, now + seconds
             elif now >= deadline:
                 return None
 
-    def _conclude(self, event: _Event, seconds: float) -> Any:
+    def _conclude(self, child: _Child, event: _Event, seconds: float) -> Any:
         """What a request comes to."""
+        crashed = OutcomeKind.CRASHED
         match event:
             case _Message("reply", value):
                 return value
             case _End(code):
-                return self._bury(OutcomeKind.CRASHED, _ending(code), event)
+                return self._bury(child, event, crashed, _ending(code))
             case None:
-                self._fetch_stack()
-                return self._bury(OutcomeKind.HUNG, f"no answer for {seconds:g} s", self._kill())
+                child.fetch_stack()
+                return self._bury(child, child.kill(), OutcomeKind.HUNG, f"no answer for {seconds:g} s")
             case _Message("memory", trace):
-                return self._bury(
-                    OutcomeKind.CRASHED, f"memory limit of {self._memory} MiB", self._kill(), stack=str(trace)
-                )
+                limit = f"memory limit of {self._memory} MiB"
+                return self._bury(child, child.kill(), crashed, limit, str(trace))
             case _Message("bug", trace):
                 raise ExecutorError(f"the job of {self._name} failed:\n{trace}")
-        return self._bury(OutcomeKind.CRASHED, "its answer was damaged", None)
+        return self._bury(child, None, crashed, "its answer was damaged")
 
-    def _bury(self, kind: OutcomeKind, detail: str, end: _Event, *, stack: str = "") -> Death:
-        """The Death to report; a template forks the next worker meanwhile."""
-        death = Death(kind, detail, self._journal.position, stack or self._stack.read())
-        if self._child is not None and isinstance(end, _End) and not end.whole:
-            self._ready = False
-            self._journal.note(UNSTARTED, 0)
-            self._stack.forget()
-            self._child.renew()
+    def _bury(self, child: _Child, end: _Event, kind: OutcomeKind, detail: str, stack: str = "") -> Death:
+        """The Death to report; a template, if one outlived it, forks the next worker meanwhile."""
+        death = Death(kind, detail, child.journal.position, stack or child.stack.read())
+        self._ready = False
+        if isinstance(end, _End) and not end.whole:
+            child.renew()
         else:
             self._stop()
         return death
-
-    def _kill(self) -> _Event:
-        """Kill the worker; its end, None if that does not show (the whole child is then to be stopped)."""
-        assert self._child is not None
-        self._child.kill()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while time.monotonic() < deadline:
-            if isinstance(event := self._child.wait(_LONGEST_STEP), _End):
-                return event
-        return None
 
     def _stop(self) -> None:
         self._ready = False
         if self._child is not None:
             child, self._child = self._child, None
             child.stop()
-            self._stack.forget()
-
-    def _fetch_stack(self) -> None:
-        """Have a hung worker write its stack; on Windows it has done so by the clock."""
-        assert self._child is not None
-        if not _POSIX:
-            return
-        self._stack.forget()
-        self._child.ask_for_stack()
-        deadline, before = time.monotonic() + _STACK_SECONDS, 0
-        while time.monotonic() < deadline:
-            time.sleep(0.02)  # a stack is all there once it has stopped growing
-            if (size := self._stack.size) and size == before:
-                return
-            before = size
 
 
 _HEADING = re.compile(r"^(?=Fatal Python error: |Windows fatal exception: |Timeout \()", re.MULTILINE)
@@ -301,33 +275,33 @@ _HEADING = re.compile(r"^(?=Fatal Python error: |Windows fatal exception: |Timeo
 class _StackFile:
     """The file to which faulthandler appends, and how much of it is about earlier processes.
 
-    It is emptied only when it has grown: a file that was just truncated makes every crash wait for the disk
-    (ext4 allocates it at once when the dying process closes it: 6 ms).
+    It is emptied only when it has grown: after a truncation the next crash waits for the disk (ext4 allocates
+    such a file when the dying process closes it: 6 ms).
     """
 
     def __init__(self, path: Path):
-        self._path = path
+        self._file = path.open("w+b", buffering=0)
         self._mark = 0
-        path.touch()
 
     @property
     def size(self) -> int:
         """Bytes written since `forget`."""
-        return self._path.stat().st_size - self._mark
+        return os.fstat(self._file.fileno()).st_size - self._mark
 
     def read(self) -> str:
         """The stack that was written last, "" if none was since `forget`."""
-        with self._path.open("rb") as file:
-            file.seek(self._mark + max(self.size - _STACK_BYTES, 0))
-            text = file.read().decode("utf-8", "replace")
-        return _HEADING.split(text)[-1]
+        self._file.seek(self._mark + max(self.size - _STACK_BYTES, 0))
+        return _HEADING.split(self._file.read().decode("utf-8", "replace"))[-1]
 
     def forget(self) -> None:
         """What is there is about an earlier process, or an earlier moment."""
         self._mark += self.size
         if self._mark > _STACK_FILE_BYTES:
-            os.truncate(self._path, 0)
+            self._file.truncate(0)
             self._mark = 0
+
+    def close(self) -> None:
+        self._file.close()
 
 
 # ----------------------------------------------------------------------------------------------- the process
@@ -351,33 +325,33 @@ _DAMAGED = _Message("damaged", None)
 
 
 class _Child:
-    """A started process and the sockets to it.  All here is non-blocking except `wait` and `stop`."""
+    """A started process and the sockets to it.  Used by one thread."""
 
-    def __init__(self, folder: str, memory: int | None):
-        """Raises ExecutorError if the system gives no process."""
-        self._data, theirs = socket.socketpair()
-        self._line: socket.socket | None = None
-        far: socket.socket | None = None
-        if _POSIX:
-            self._line, far = socket.socketpair()
-        else:  # there a pair of sockets is a TCP connection, which by default waits for more to send
-            self._data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._theirs = theirs
-        try:
-            self._process = _spawn(theirs, far, Path(folder, "stack"))
-        except OSError as error:
-            _close(self._data, theirs, self._line, far)
-            raise ExecutorError(f"cannot start {sys.executable}: {error}") from error
+    def __init__(self, memory: int | None):
+        """OSError if the system gives no process, or not what it needs."""
+        with contextlib.ExitStack() as opened:
+            self._folder = opened.enter_context(
+                tempfile.TemporaryDirectory(prefix="synctape-", ignore_cleanup_errors=True)
+            )
+            folder = Path(self._folder)
+            self.journal = opened.enter_context(contextlib.closing(_new_journal(folder / "journal")))
+            self.stack = opened.enter_context(contextlib.closing(_StackFile(folder / "stack")))
+            self._selector = opened.enter_context(selectors.DefaultSelector())
+            self._data, self._theirs = map(opened.enter_context, _socket_pair())
+            self._line: socket.socket | None = None
+            far: socket.socket | None = None
+            if _POSIX:
+                self._line, far = map(opened.enter_context, _socket_pair())
+            self._process = _spawn(self._theirs, far, folder / "stack")
+            self._opened = opened.pop_all()
         self._job = _job_object(self._process, memory)
-        _write_start(self._process, folder, theirs, far)
-        _close(far)
-        if _POSIX:  # on Windows the child copies it in its own time
-            theirs.close()
+        _write_start(self._process, self._folder, self._theirs, far)
+        if far is not None:
+            far.close()
+            self._theirs.close()  # on Windows, where there is no `far`, the child copies it in its own time
         self._forked = False
         self._incoming = bytearray()
         self._outgoing = memoryview(b"")
-        self._selector = selectors.DefaultSelector()
         for ours in (self._data, self._line):
             if ours is not None:
                 ours.setblocking(False)
@@ -409,14 +383,29 @@ class _Child:
             return self._read_line()
         return self._end() if closed or ended else None
 
-    def ask_for_stack(self) -> None:
-        if not self._tell(STACK) and _POSIX:
+    def fetch_stack(self) -> None:
+        """Have a hung worker write its stack; on Windows it has done so by the clock."""
+        if not _POSIX:
+            return
+        self.stack.forget()
+        if not self._tell(STACK):
             self._process.send_signal(signal.SIGUSR1)
+        deadline, before = time.monotonic() + _STACK_SECONDS, 0
+        while time.monotonic() < deadline:
+            time.sleep(0.02)  # a stack is all there once it has stopped growing
+            if (size := self.stack.size) and size == before:
+                return
+            before = size
 
-    def kill(self) -> None:
-        """Kill the worker."""
+    def kill(self) -> _End | None:
+        """Kill the worker; its end, None if that does not show."""
         if not self._tell(KILL):
             self._process.kill()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < deadline:
+            if isinstance(event := self.wait(_LONGEST_STEP), _End):
+                return event
+        return None
 
     def renew(self) -> None:
         """After a worker's end: forget what it left behind, and have the template fork the next."""
@@ -425,12 +414,15 @@ class _Child:
             self._selector.modify(self._data, selectors.EVENT_READ)
         self._receive()
         self._incoming.clear()
+        self.journal.note(UNSTARTED, 0)
+        self.stack.forget()
         self._tell(NEXT)
 
     def stop(self) -> None:
         """End the process and what it started, and wait for it."""
-        self._selector.close()
-        _close(self._data, self._theirs, self._line)  # a template ends by itself, and its worker first
+        self._data.close()
+        if self._line is not None:
+            self._line.close()  # a template ends by itself, and its worker first
         if _POSIX:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_SECONDS)
@@ -440,6 +432,7 @@ class _Child:
             _close_job(self._job)
         with contextlib.suppress(subprocess.TimeoutExpired):  # in the kernel's hands, and it does not let go
             self._process.wait(_GRACE_SECONDS)
+        self._opened.close()
 
     def _tell(self, command: bytes) -> bool:
         """Give the template an order; False where there is none to take it."""
@@ -505,6 +498,23 @@ class _Child:
         return _End(code, whole=True)
 
 
+def _new_journal(path: Path) -> Journal:
+    path.write_bytes(bytes(16))
+    return Journal(str(path))
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets that send at once.
+
+    Windows makes them of a TCP connection, which by default waits for more to send.
+    """
+    pair = socket.socketpair()
+    if not _POSIX:
+        for end in pair:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return pair
+
+
 def _spawn(data: socket.socket, line: socket.socket | None, stack: Path) -> subprocess.Popen[bytes]:
     """The child's process.  OSError if the system gives none."""
     output = 2 if os.environ.get("SYNCTAPE_TARGET_OUTPUT") == "1" else subprocess.DEVNULL
@@ -527,8 +537,7 @@ def _write_start(
     start = {
         "data": _handed_over(data, process.pid),
         "line": None if line is None else line.fileno(),
-        "journal": os.path.join(folder, "journal"),
-        "stack": os.path.join(folder, "stack"),
+        "folder": folder,
     }
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it is dead already: `wait` will see that
@@ -542,12 +551,6 @@ def _handed_over(end: socket.socket, pid: int) -> int | bytes:
     if sys.platform == "win32":
         return end.share(pid)
     return end.fileno()
-
-
-def _close(*sockets: socket.socket | None) -> None:
-    for each in sockets:
-        if each is not None:
-            each.close()
 
 
 def _kill_session(pid: int) -> None:

@@ -39,7 +39,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import msgpack
 
@@ -126,9 +126,9 @@ def main() -> None:
 def _live(start: dict[str, Any]) -> None:
     connection = Connection(_adopt(start["data"]))
     line = _adopt(start["line"]) if start["line"] is not None else None
-    journal = Journal(start["journal"])
+    journal = Journal(os.path.join(start["folder"], "journal"))
     _quieten()
-    with open(start["stack"], "ab", buffering=0) as stack:
+    with open(os.path.join(start["folder"], "stack"), "ab", buffering=0) as stack:
         _write_stacks_to(stack)
         if line is not None:
             _die_with(line, True)
@@ -140,7 +140,7 @@ def _live(start: dict[str, Any]) -> None:
         forked = line is not None and _can_fork()
         if line is not None and forked:
             _die_with(line, False)
-            leash = connection.guarded(_fork_workers, connection.socket, line)
+            leash = connection.guarded(_fork_workers, connection.socket, line, start["folder"])
             _die_with(leash, True)
         if plan["memory"] is not None and sys.platform != "win32":
             _limit_memory(plan["memory"])  # on Windows the parent has done it
@@ -265,7 +265,7 @@ def _can_fork() -> bool:
     return threading.active_count() == 1
 
 
-def _fork_workers(data: socket.socket, line: socket.socket) -> socket.socket:
+def _fork_workers(data: socket.socket, line: socket.socket, folder: str) -> socket.socket:
     """Return in every worker, with a socket whose other end only the template has.
 
     The template stays in here until the parent goes.  _BrokenError if the system gives no process.
@@ -288,12 +288,26 @@ def _fork_workers(data: socket.socket, line: socket.socket) -> socket.socket:
         leash.close()
         with contextlib.suppress(OSError):  # the worker does it too: whoever comes first
             os.setpgid(pid, pid)
-        line.sendall(frame(_attend(pid, line, alarm)))
+        code = _attend(pid, line, alarm)
+        if code is None:
+            _leave(folder)
+        with contextlib.suppress(OSError):  # the parent has gone: hearing will tell
+            line.sendall(frame(code))
         held.close()
-        while (command := line.recv(1)) != NEXT:
+        while (command := _hear(line)) != NEXT:
             if not command:
-                os._exit(0)
+                _leave(folder)
         _drain(data)
+
+
+def _leave(folder: str) -> NoReturn:
+    """End, the parent having gone; if it could not clean up any more, this does."""
+    for name in ("journal", "stack"):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, name))
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+    os._exit(0)
 
 
 class _ChildAlarm:
@@ -314,8 +328,11 @@ class _ChildAlarm:
         self._writer.close()
 
 
-def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int:
-    """Do what the parent says until the worker has ended; its exit code, -n for signal n."""
+def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
+    """Do what the parent says until the worker has ended: its exit code, -n for signal n.
+
+    None if the parent has gone; the worker then has, too.
+    """
     poller = select.poll()
     poller.register(line, select.POLLIN)
     poller.register(alarm.reader, select.POLLIN)
@@ -328,17 +345,22 @@ def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int:
                 _kill_group(pid)  # what the target has started
                 return os.waitstatus_to_exitcode(status)
         if line.fileno() in ready:
-            _obey(line.recv(1), pid)
+            command = _hear(line)
+            if command == STACK:
+                os.kill(pid, signal.SIGUSR1)
+                continue
+            _kill_group(pid)
+            if command != KILL:
+                os.waitpid(pid, 0)
+                return None
 
 
-def _obey(command: bytes, pid: int) -> None:
-    if command == STACK:
-        os.kill(pid, signal.SIGUSR1)
-    else:
-        _kill_group(pid)
-    if not command:  # the parent has gone
-        os.waitpid(pid, 0)
-        os._exit(0)
+def _hear(line: socket.socket) -> bytes:
+    """The parent's next command, b"" when it has gone."""
+    try:
+        return line.recv(1)
+    except OSError:
+        return b""
 
 
 def _kill_group(pid: int) -> None:
@@ -383,6 +405,7 @@ def _quieten() -> None:
     else:
         import resource
 
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the parent's thread has blocked is no affair of ours
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -31,6 +32,8 @@ def preload(config: Any) -> None:
         case "crash":
             ctypes.string_at(0)
         case "hang":
+            if "note" in config:
+                Path(config["note"]).write_text(str(os.getpid()))
             time.sleep(3600)
         case "refuse":
             raise SynctapeError("target 'nowhere:Host': no module 'nowhere'")

@@ -342,23 +342,40 @@ def test_an_interrupt_ends_the_child(config: Any) -> None:
 ORPHAN = """
     import sys
     from replayer.sandbox import Sandbox
-    box = Sandbox("sandbox_jobs:act", {config!r}, path=[{here!r}], timeout=3600, setup_timeout=3600)
-    if {config!r} != {{"import": "hang"}}:
-        print(*box.request(["pids"]), flush=True)
+    box = Sandbox("sandbox_jobs:act", {config!r}, path=[{here!r}], timeout=3600)
+    print(*box.request(["pids"]), flush=True)
     box.request(["hold_interpreter"])
 """
 
 
 @linux
 @pytest.mark.parametrize("config", [None, {"import": "thread"}], ids=["forked", "plain"])
-def test_the_child_does_not_outlive_the_parent(config: Any) -> None:
+def test_the_child_does_not_outlive_the_parent(config: Any, tmp_path: Path) -> None:
     script = textwrap.dedent(ORPHAN.format(config=config, here=HERE))
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
         assert parent.stdout is not None
         pids = {int(pid) for pid in parent.stdout.readline().split()} - {parent.pid}
         assert all(map(exists, pids))
         parent.kill()
     until(lambda: not any(map(exists, pids)))
+    if config is None:  # the template cleans up where the parent could not
+        until(lambda: not any(tmp_path.iterdir()))
+
+
+@linux
+def test_an_importing_child_does_not_outlive_the_parent(tmp_path: Path) -> None:
+    """There is no template yet to see to that."""
+    note = tmp_path / "importing"
+    script = textwrap.dedent(ORPHAN.format(config={"import": "hang", "note": str(note)}, here=HERE))
+    with subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)}) as parent:
+        until(lambda: note.exists() and bool(note.read_text()))
+        child = int(note.read_text())
+        assert exists(child)
+        parent.kill()
+    until(lambda: not exists(child))
 
 
 def test_an_importing_child_does_not_outlive_the_sandbox() -> None:

@@ -1,0 +1,243 @@
+"""Write the parts of these pages that are data elsewhere: the contract, the codes, the oracles, the mutators.
+
+    python docs/make_contract.py            rewrite the pages
+    python docs/make_contract.py --check    exit 1, naming them, if pages are not up to date
+
+A generated part stands between two marks and is replaced as a whole:
+
+    <!-- generated: states -->
+    ...
+    <!-- /generated -->
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))  # the clone's own data, whatever is installed
+
+from fuzz.mutators import MUTATORS  # noqa: E402
+from recorder import contract as contract_module  # noqa: E402
+from recorder import hresult  # noqa: E402
+from recorder.calls import SYNC_EVENT, Argument, Call  # noqa: E402
+from recorder.contract import CONTRACTS, Contract, Level  # noqa: E402
+from recorder.interface import Method, Parameter, Type  # noqa: E402
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as INTERFACE  # noqa: E402
+from recorder.rules import RULES, Rule  # noqa: E402
+from replayer.oracles import CODES, ORACLES  # noqa: E402
+
+CONTRACT = CONTRACTS[INTERFACE.iid]
+SEVERITIES = {"E": "E, a breach", "W": "W, suspicious", "I": "I, a note"}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+# --- contract.md ---------------------------------------------------------------------------------------------
+
+
+def vtable() -> Iterator[str]:
+    return table(
+        ("slot", "method", "NULL is documented for"),
+        (
+            (
+                str(slot),
+                f"`{_signature(method)}`",
+                ", ".join(f"`{p.name}`" for p in method.parameters if p.nullable) or "",
+            )
+            for slot, method in enumerate(INTERFACE.slots)
+        ),
+    )
+
+
+_C_TYPES = {
+    Type.U32: "ULONG",
+    Type.HRESULT: "HRESULT",
+    Type.TEXT: "const WCHAR*",
+    Type.HANDLE: "HANDLE",
+    Type.IID: "REFIID",
+    Type.POINTER: "void*",
+}
+
+
+def _signature(method: Method) -> str:
+    def declared(parameter: Parameter) -> str:
+        stars = "*" if parameter.is_out or parameter.pointer else ""
+        return f"{_C_TYPES[parameter.type]}{stars} {parameter.name}"
+
+    return f"{_C_TYPES[method.returns]} {method.name}({', '.join(map(declared, method.parameters))})"
+
+
+def states() -> Iterator[str]:
+    """The transitions as a diagram; the last Release is the monitor's, from any state to the released one."""
+    arrows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for (state, method), (following, rule) in CONTRACT.transitions.items():
+        arrows[state, following, f" (breaks {rule})" if rule else ""].append(method)
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {CONTRACT.start} : QueryInterface"
+    for (state, following, note), methods in arrows.items():
+        yield f"    {state} --> {following} : {', '.join(methods)}{note}"
+    for state in dict.fromkeys(state for state, _ in CONTRACT.transitions if state != CONTRACT.released):
+        note = "" if state in CONTRACT.ended or state == CONTRACT.start else " (breaks P12)"
+        yield f"    {state} --> {CONTRACT.released} : last Release{note}"
+    yield f"    {CONTRACT.released} --> [*]"
+    yield "```"
+
+
+def rules_of(side: str) -> Iterator[str]:
+    readers = _readers(CONTRACT)
+    return table(
+        ("id", "severity", "rule", "source", "looked for by"),
+        (
+            (
+                f"[{rule.id}](codes.md#{rule.id.lower()})",
+                SEVERITIES[rule.severity],
+                rule.text,
+                rule.source if rule.documented else f"*{rule.source}*",
+                ", ".join(f"`{name}`" for name in readers[rule.id]) or "nobody yet",
+            )
+            for rule in RULES.values()
+            if rule.side == side
+        ),
+    )
+
+
+def _readers(contract: Contract) -> dict[str, list[str]]:
+    """Who can name a rule, by rule: `check` those that the monitor knows, an oracle those that it blames by."""
+    readers: dict[str, list[str]] = defaultdict(list)
+    tree = ast.parse(inspect.getsource(contract_module))
+    known = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    for rule in RULES.values():
+        if rule.side == "provider" and rule.id in known:
+            readers[rule.id].append("check")
+    for oracle in ORACLES.values():
+        readers[oracle.code].append(oracle.name)
+    for rule_id in _host_rules(contract) - {ORACLES["failure"].code}:
+        readers[rule_id].append("failure")
+    return readers
+
+
+def _host_rules(contract: Contract) -> set[str]:
+    """The rules that a failing host is blamed by, found by asking for telling calls in every state."""
+    return {
+        contract.host_rule(Call(method, args), state)
+        for (state, method), (_, broken) in contract.transitions.items()
+        if broken is None
+        for args in itertools.product(*(_TELLING[p.type] for p in contract.interface.method(method).inputs))
+    }
+
+
+_TELLING: dict[Type, tuple[Argument, ...]] = {
+    Type.TEXT: (None, "text"),
+    Type.U32: (0, 1, 2),
+    Type.HRESULT: (0, hresult.parse("E_FAIL"), hresult.parse("MAPI_W_ERRORS_RETURNED")),
+    Type.HANDLE: (None, SYNC_EVENT),
+}
+
+
+def failing_rules() -> Iterator[str]:
+    """The rules that fail `synctape check`: E, and W where a page states the rule."""
+
+    def ids(wanted: Callable[[Rule], bool]) -> str:
+        readers = _readers(CONTRACT)
+        return ", ".join(r.id for r in RULES.values() if "check" in readers[r.id] and wanted(r)) or "none"
+
+    def fails(rule: Rule) -> bool:
+        return rule.severity == "E" or (rule.severity == "W" and rule.documented)
+
+    yield f"- Fail the check: {ids(fails)}."
+    yield f"- Are notes: {ids(lambda rule: not fails(rule))}."
+
+
+# --- codes.md ------------------------------------------------------------------------------------------------
+
+
+def oracles() -> Iterator[str]:
+    return table(
+        ("oracle", "code", "finds"),
+        ((f"`{o.name}`", f"[{o.code}](#{o.code.lower()})", o.meaning) for o in ORACLES.values()),
+    )
+
+
+def codes() -> Iterator[str]:
+    for name, code in CODES.items():
+        yield from (
+            f"### {name}",
+            "",
+            code.text,
+            "",
+            f"- Why it matters: {code.why}",
+            f"- To mend it: {code.mend}",
+            "",
+        )
+
+
+def rule_codes() -> Iterator[str]:
+    for rule in RULES.values():
+        documented = "documented" if rule.documented else "implied"
+        yield from (f"### {rule.id}", "", rule.text, "")
+        yield f"- Binds the {rule.side}; severity {SEVERITIES[rule.severity]}; {documented}: {rule.source}"
+        yield from (f"- Why it matters: {rule.why}", f"- To mend it: {rule.mend}", "")
+
+
+# --- fuzzing.md ----------------------------------------------------------------------------------------------
+
+
+def mutators() -> Iterator[str]:
+    return table(
+        ("from level", "mutators"),
+        ((str(level), ", ".join(f"`{m.name}`" for m in MUTATORS.values() if m.level is level)) for level in Level),
+    )
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "vtable": vtable,
+    "states": states,
+    "provider rules": lambda: rules_of("provider"),
+    "host rules": lambda: rules_of("host"),
+    "failing rules": failing_rules,
+    "oracles": oracles,
+    "codes": codes,
+    "rule codes": rule_codes,
+    "mutators": mutators,
+}
+
+_PART = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+
+def up_to_date(page: str) -> str:
+    """A page with its generated parts as they should be.  Raises KeyError for a part that has no source."""
+
+    def generated(match: re.Match[str]) -> str:
+        lines = "\n".join(PARTS[match["name"]]()).strip("\n")
+        return f"{match[1]}\n{lines}\n\n{match[3]}"
+
+    return _PART.sub(generated, page)
+
+
+def main(arguments: Sequence[str]) -> int:
+    stale = []
+    for path in sorted(DOCS.glob("*.md")):
+        page = path.read_text("utf-8")
+        if (wanted := up_to_date(page)) != page:
+            stale.append(path)
+            if "--check" not in arguments:
+                path.write_text(wanted, "utf-8", newline="\n")
+    for path in stale:
+        print(f"docs/{path.name}: {'not up to date' if '--check' in arguments else 'written'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

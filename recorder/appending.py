@@ -1,0 +1,188 @@
+"""A file that grows by whole records, from any thread, and keeps them however its process ends.
+
+The file is mapped in windows, allocated ahead (so that a full disk is an error when a window is opened, never a
+fault in the middle of a call) and zero-filled.  A record is appended by one `mmap.write`: one C call, no system
+call, and atomic under the GIL, so that appending takes no lock.  What was written is in the page cache and
+outlives the process.  Power loss is another matter: `flush`.
+
+Anything may happen between any two steps: another thread writes, a signal handler or a finaliser appends from
+this very thread, KeyboardInterrupt is raised.  So a window is taken out of use by filling its rest, which fails
+if anybody was faster, and a new one is put in place only if nobody has done so meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import mmap
+import os
+import sys
+import threading
+import zlib
+from collections.abc import Callable
+
+__all__ = ["GIL", "AppendFile"]
+
+GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+_FIRST_WINDOW = 1 << 18  # bytes; each window is twice as large as the one before
+_LARGEST_WINDOW = 1 << 24
+_CANNOT_ALLOCATE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # musl and some file systems
+
+
+class AppendFile:
+    """A new file.  Raises FileExistsError, or another OSError if it cannot be made or has no room.
+
+    `write` appends a record, or raises ValueError if the window has no room for it or the file is closed.  It
+    changes with the window, so it is looked up for each record.  `append` does all that may be needed.
+    """
+
+    def __init__(self, path: str):
+        self.lock = threading.RLock()  # for everything but `write`
+        self.closed = False
+        self._store_lock = threading.RLock()
+        self._pid = os.getpid()
+        self._size = _FIRST_WINDOW
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            self._window = self._map(0, self._size)
+        except BaseException:
+            os.close(self._fd)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+        self._base = 0  # file offset of the window
+        self._claim = self._size  # position in the window where `_seal` measured the rest
+        self.write: Callable[[bytes], object] = self._writer(self._window)
+
+    def append(self, record: bytes) -> bool:
+        """Append a record, in a new window if need be; false if the file is closed.  OSError: no room."""
+        try:
+            self.write(record)
+            return True
+        except ValueError:
+            pass
+        with self.lock:
+            while not self.closed:
+                try:
+                    self.write(record)
+                    return True
+                except ValueError:
+                    self._grow(len(record))
+        return False
+
+    def flush(self) -> None:
+        """Hand the window's pages to the disk."""
+        with self.lock:
+            if not self.closed:
+                self._window.flush()
+
+    def close(self, last: Callable[[int], bytes]) -> bool:
+        """End the file with the record `last(crc)`, where `crc` is the CRC-32 of all before it.
+
+        False if it was closed before.  Raises OSError if the end could not be written; the records are there.
+        """
+        with self.lock:
+            if self.closed or os.getpid() != self._pid:
+                return False
+            self.closed = True
+            self.write = _refuse
+            try:
+                end = self._seal(self._window, self._base)
+                with self._store_lock:
+                    self._window.close()
+                with contextlib.suppress(OSError):  # Windows, while a reader maps the file: zeros stay behind
+                    os.ftruncate(self._fd, end)
+                record = last(self._crc(end))
+                os.lseek(self._fd, end, os.SEEK_SET)
+                while record:
+                    record = record[os.write(self._fd, record) :]
+            finally:
+                os.close(self._fd)
+        return True
+
+    def abandon(self) -> None:
+        """In a forked child: the parent goes on writing the file, this process does not."""
+        self.lock = threading.RLock()  # a thread that is not here may have held it
+        self.closed = True
+        self.write = _refuse
+
+    def _grow(self, needed: int) -> None:
+        """Map the next window; the present one has no room for `needed` bytes."""
+        full, base = self._window, self._base
+        try:
+            end = self._seal(full, base)
+        except ValueError:  # closed: a signal handler has grown the file, or closed it, in the middle of this
+            return
+        base = end - end % mmap.ALLOCATIONGRANULARITY
+        self._size = min(self._size * 2, _LARGEST_WINDOW)
+        window = self._map(base, max(self._size, (end - base + needed + 0xFFFF) & ~0xFFFF))
+        window.seek(end - base)
+        write = self._writer(window)
+        if self._window is full and not self.closed:
+            self._claim = len(window)
+            self._window = window
+            self._base = base
+            self.write = write
+        with self._store_lock:
+            full.close()
+
+    def _seal(self, window: mmap.mmap, base: int) -> int:
+        """Take the rest of the window away from every writer; gives the file offset where records end.
+
+        Filling the rest is one atomic write that only succeeds if nobody wrote since the rest was measured.
+        A window without rest was filled by this, and ends where that began, if there are zeros now: no record
+        begins with one.
+        """
+        while (position := window.tell()) < len(window):
+            self._claim = position
+            with contextlib.suppress(ValueError):
+                self._store(window, bytes(len(window) - position))
+        return base + (self._claim if self._claim < position and window[self._claim] == 0 else position)
+
+    def _map(self, base: int, size: int) -> mmap.mmap:
+        _allocate(self._fd, base + size)
+        return mmap.mmap(self._fd, size, offset=base)
+
+    def _writer(self, window: mmap.mmap) -> Callable[[bytes], object]:
+        return window.write if GIL else functools.partial(self._store, window)
+
+    def _store(self, window: mmap.mmap, record: bytes) -> object:
+        """One write, atomic even where no GIL makes it so."""
+        if GIL:
+            return window.write(record)
+        with self._store_lock:
+            return window.write(record)
+
+    def _crc(self, end: int) -> int:
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        crc = 0
+        while end > 0 and (chunk := os.read(self._fd, min(end, 1 << 20))):
+            crc = zlib.crc32(chunk, crc)
+            end -= len(chunk)
+        return crc
+
+
+def _refuse(record: bytes) -> object:
+    raise ValueError("the file is closed")
+
+
+def _allocate(fd: int, size: int) -> None:
+    """Make the file `size` bytes long with room on the disk, so that storing to a mapping of it cannot fail.
+
+    Raises OSError if there is no room.
+    """
+    start = os.fstat(fd).st_size
+    if start >= size:
+        return
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, start, size - start)
+            return
+        except OSError as error:
+            if error.errno not in _CANNOT_ALLOCATE:
+                raise
+    os.lseek(fd, start, os.SEEK_SET)
+    while start < size:
+        start += os.write(fd, bytes(min(size - start, 1 << 20)))

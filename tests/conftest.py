@@ -1,0 +1,63 @@
+"""What tests of several floors share: `targets` and `sequences` can be imported, native targets are compiled."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from replayer.isolation import Player
+
+TESTS = Path(__file__).parent
+
+if str(TESTS) not in sys.path:
+    sys.path.append(str(TESTS))  # at the end: the floors' own folders here must not hide the floors
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | Path], Path]:
+    """Compiles tests/targets/native/NAME.c, or a C file of the test's own, into a shared library, once."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    headers, folder = TESTS / "targets" / "native", tmp_path_factory.mktemp("native")
+    built: dict[str | Path, Path] = {}
+
+    def build(name: str | Path) -> Path:
+        if name not in built:
+            source = name if isinstance(name, Path) else headers / f"{name}.c"
+            built[name] = folder / f"{source.stem}-{len(built)}.so"
+            subprocess.run(
+                [compiler, "-std=c99", "-fPIC", "-shared", f"-I{headers}", "-o", built[name], source], check=True
+            )
+        return built[name]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def isolated() -> Iterator[Callable[[str], Player]]:
+    """Gives a player in a child process for a target, the same one for every test that asks for it."""
+    from replayer.isolation import Isolated, Limits
+
+    with contextlib.ExitStack() as stack:
+        players: dict[str, Player] = {}
+
+        def player(spec: str) -> Player:
+            if spec not in players:
+                players[spec] = Isolated(spec, limits=Limits(HANG_SECONDS, MEMORY))
+                stack.callback(players[spec].close)
+            return players[spec]
+
+        yield player
+
+
+HANG_SECONDS = 0.4  # enough for a correct target on a busy machine
+MEMORY = 200  # MiB

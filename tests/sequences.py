@@ -1,0 +1,40 @@
+"""Sequences of calls for tests, written as the text form writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recorder.calls import Call, Header, Trace
+from recorder.interface import Interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
+from recorder.text import parse_call
+from recorder.trace import write_trace
+
+__all__ = ["CALLBACK", "GOOD", "calls", "regression", "save", "trace"]
+
+GOOD = (
+    'Progress("Downloading", 0, 2)',
+    "Progress(NULL, 1, 2)",
+    "Progress(NULL, 2, 2)",
+    "Done(sync-event, S_OK)",
+)
+"""A conforming sequence."""
+
+
+def calls(*lines: str, interface: Interface = CALLBACK) -> list[Call]:
+    return [parse_call(line, interface) for line in lines]
+
+
+def trace(*lines: str, interface: Interface = CALLBACK, **provenance: Any) -> Trace:
+    return Trace.from_calls(calls(*lines, interface=interface), Header(interface=interface, provenance=provenance))
+
+
+def regression(code: str, *lines: str, **facts: Any) -> Trace:
+    """A trace that was kept for a finding."""
+    return trace(*lines, finding={"code": code, **facts})
+
+
+def save(folder: Path, name: str, recorded: Trace) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_trace(recorded, folder / f"{name}.tape")
