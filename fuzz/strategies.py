@@ -570,8 +570,9 @@ def fuzz_callback(
         test_dialog = fuzz_callback(SendReceiveDialog)
 
     Sequences come from `call_sequences`, or from `mutated` where there are traces.  A call is too slow from
-    `slow` seconds on.  `max_examples` sequences are played, without a deadline; all else is the Hypothesis
-    profile's.  `settings` replaces all of that.  The test is a Hypothesis test in every respect.
+    `slow` seconds on.  `max_examples` sequences are played, without Hypothesis' deadline, its check for slow
+    generation and its explain phase, which would see our lines and not the host's; all else is the profile's.
+    `settings` replaces all of that.  The test is a Hypothesis test in every respect.
     """
     level = _level(level)
     traces = list(traces)
@@ -582,6 +583,7 @@ def fuzz_callback(
     kinds: dict[tuple[str, str, str], type[SequenceFailed]] = {}
 
     def test(calls: list[Call]) -> None:
+        __tracebackhide__ = True  # pytest shows the host's frames and the report, not this one
         run = play(Trace.from_calls(calls, header), target)
         findings = judge.findings(run)
         causes = target.let_go(run)
@@ -600,9 +602,18 @@ def fuzz_callback(
     # Without it all these tests would share one key of Hypothesis' example database.
     key = (target.spec, interface.iid, str(level), str(len(traces)))
     test._hypothesis_internal_add_digest = "\0".join(key).encode()  # type: ignore[attr-defined]
-    settings = settings or hypothesis.settings(max_examples=max_examples, deadline=None)
-    wrapped: Callable[[], None] = settings(hypothesis.given(strategy)(test))
+    wrapped: Callable[[], None] = (settings or _settings(max_examples))(hypothesis.given(strategy)(test))
     return wrapped
+
+
+def _settings(max_examples: int) -> hypothesis.settings:
+    profile = hypothesis.settings()
+    return hypothesis.settings(
+        max_examples=max_examples,
+        deadline=None,
+        phases=[phase for phase in profile.phases if phase is not hypothesis.Phase.explain],
+        suppress_health_check=[*profile.suppress_health_check, hypothesis.HealthCheck.too_slow],
+    )
 
 
 def _report(finding: Finding, trace: Trace) -> str:

@@ -54,7 +54,9 @@ class RecordingCallback:
     """A callback object with the interface's methods, recording to `path` and forwarding to `inner`.
 
     Without `inner` it answers by `answers` (see ScriptedCallback).  If the file cannot be made it warns once
-    and forwards all the same.  Other attributes are those of `inner`.
+    and forwards all the same.  The attributes that `inner` has by now are the callback's too.
+
+    Each callback gets a class of its own: methods of a class without `__getattr__` are called fastest.
     """
 
     def __init__(
@@ -77,15 +79,15 @@ class RecordingCallback:
                 self.writer = TraceWriter(path, header or live_header(interface=interface))
             except TraceError as error:
                 warn_once(f"{error}; calls are still forwarded")
-        if self.writer is not None:
-            for slot, method in enumerate(interface.slots):
-                if method.name not in interface.unknown:
-                    setattr(self, method.name, recording_method(self.writer, self.inner, interface, slot))
-
-    def __getattr__(self, name: str) -> Any:
-        if "inner" not in self.__dict__:  # while it is copied or unpickled
-            raise AttributeError(name)
-        return getattr(self.inner, name)
+        members: dict[str, Any] = _members(self.inner)
+        for slot, method in enumerate(interface.slots):
+            if method.name in interface.unknown:
+                continue
+            if self.writer is None:
+                members[method.name] = _forwarded(method.name)
+            else:
+                members[method.name] = recording_method(self.writer, self.inner, interface, slot)
+        self.__class__ = type("RecordingCallback", (RecordingCallback,), members)
 
     def __enter__(self) -> RecordingCallback:
         return self
@@ -112,6 +114,21 @@ class RecordingCallback:
             return None
         ticket = writer.enter(self.interface.slot[method], args)
         return lambda result: writer.leave(ticket, returned(self.interface.method(method), result))
+
+
+def _members(inner: Any) -> dict[str, Any]:
+    """What a class needs to show the attributes of `inner` beside its own."""
+    own = {*dir(RecordingCallback), "inner", "interface", "writer"}
+    members: dict[str, Any] = {
+        name: _forwarded(name) for name in dir(inner) if not name.startswith("_") and name not in own
+    }
+    if hasattr(type(inner), "__getattr__"):  # it has others that nobody knows
+        members["__getattr__"] = lambda self, name: getattr(self.__dict__["inner"], name)
+    return members
+
+
+def _forwarded(name: str) -> property:
+    return property(lambda self: getattr(self.inner, name), lambda self, value: setattr(self.inner, name, value))
 
 
 @contextmanager

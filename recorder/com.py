@@ -30,31 +30,22 @@ import ctypes
 import functools
 import logging
 import operator
-import sys
 import threading
-import uuid
-from array import array
-from codecs import utf_16_le_decode
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
 
 from recorder import hresult
+from recorder.abi import MAX_TEXT_UNITS, RANGES, SCALARS, check, encoder, iid_at, prototype, reader, text_at
 from recorder.errors import InterfaceError
-from recorder.interface import Interface, Method, Parameter, Type
+from recorder.interface import Interface, Method, Type
 from recorder.interfaces import IUNKNOWN
 
 __all__ = ["MAX_TEXT_UNITS", "ExposedObject", "Observer", "Pointer", "expose", "text_at", "wrap"]
 
-MAX_TEXT_UNITS = 16 * 1024 * 1024
-"""Text without a NUL in so many UTF-16 code units is cut there (interface.md, 4, asks for a bound)."""
-
 OnException = Callable[[str, BaseException], object]
 
-_PAGE: Final = 4096  # bytes; every larger page size is a multiple of it
-_FIRST_BLOCK: Final = 256  # bytes: most progress texts end within it
-_MEMOISED_UNITS: Final = 256  # a longer text is encoded anew at each call
 _QUARANTINE: Final = 4096  # addresses of released objects that are not given out again yet
 
 _E_FAIL: Final = hresult.parse("E_FAIL")
@@ -62,25 +53,6 @@ _E_OUTOFMEMORY: Final = hresult.parse("E_OUTOFMEMORY")
 _CO_E_OBJNOTCONNECTED: Final = hresult.parse("CO_E_OBJNOTCONNECTED")
 
 _log = logging.getLogger("synctape")
-
-if sys.platform == "win32":
-    _FUNCTION = ctypes.WINFUNCTYPE
-else:
-    _FUNCTION = ctypes.CFUNCTYPE
-
-_SCALARS: dict[Type, Any] = {
-    Type.BOOL: ctypes.c_int32,
-    Type.I32: ctypes.c_int32,
-    Type.U32: ctypes.c_uint32,
-    Type.I64: ctypes.c_int64,
-    Type.U64: ctypes.c_uint64,
-    Type.HRESULT: ctypes.c_int32,  # never ctypes.HRESULT, which raises on failure codes
-    Type.HANDLE: ctypes.c_void_p,
-    Type.POINTER: ctypes.c_void_p,
-}
-
-_ADDRESSES = (-sys.maxsize - 1, 2 * sys.maxsize + 1)  # negative: pseudo-handles, interface.md, 4
-_RANGES = {t: t.range if t.is_integer else _ADDRESSES for t in _SCALARS} | {Type.HRESULT: (-(2**31), 2**32 - 1)}
 
 
 class Observer(Protocol):
@@ -92,130 +64,6 @@ class Observer(Protocol):
         What this returns is called with the HRESULT or count when the call ends.  Exceptions of both are
         swallowed; the first one of each exposed object is logged.
         """
-
-
-# --- what both ways share -----------------------------------------------------------------------------------
-
-
-def _check(interface: Interface) -> None:
-    """Raise InterfaceError for a description that this module cannot express."""
-    if [m.name for m in interface.slots[:3]] != [m.name for m in IUNKNOWN.slots]:
-        raise InterfaceError(f"interface {interface.name} does not derive from IUnknown")
-    for method in interface.slots:
-        if method.returns is not Type.VOID and method.returns not in _SCALARS:
-            raise InterfaceError(f"{interface.name}.{method.name} cannot return {method.returns.value}")
-        for p in method.parameters:
-            if p.type not in _SCALARS and (p.is_out or p.pointer or p.type is Type.VOID):
-                where = f"{interface.name}.{method.name}.{p.name}"
-                raise InterfaceError(f"{where}: {p.type.value} cannot be an output or go by address")
-
-
-def _prototype(method: Method) -> Callable[..., Any]:
-    """The ctypes function type; integers by value keep their width: the rest of a register is undefined."""
-    arguments = (
-        ctypes.c_void_p if p.is_out or p.pointer else _SCALARS.get(p.type, ctypes.c_void_p)
-        for p in method.parameters
-    )
-    return _FUNCTION(_SCALARS.get(method.returns), ctypes.c_void_p, *arguments)
-
-
-def text_at(address: int) -> str:
-    """The UTF-16 text at `address`, up to its NUL or `MAX_TEXT_UNITS`.  Raises ValueError for NULL.
-
-    No page is touched before all of the one before was found free of NUL, so text may end flush against
-    inaccessible memory.
-    """
-    if not address:
-        raise ValueError("NULL is no text")
-    limit = 2 * MAX_TEXT_UNITS
-    blocks: list[bytes] = []
-    size, done = _FIRST_BLOCK, 0
-    while done < limit:
-        room = _PAGE - address % _PAGE
-        if size > room:
-            size = room & ~1 or 2  # 2: a unit at an odd address, on two pages
-        data = ctypes.string_at(address, size)
-        end = data.find(b"\0\0")
-        if end > 0 and end & 1:  # halves of two units, mostly a Latin letter and the NUL
-            if data[end + 2 : end + 3] == b"\0":
-                end += 1
-            else:
-                units = array("H", data)
-                end = 2 * units.index(0) if 0 in units else -1
-        if end >= 0:
-            data = data[:end]
-        blocks.append(data)
-        if end >= 0:
-            break
-        done, address, size = done + size, address + size, _PAGE
-    return utf_16_le_decode(b"".join(blocks)[:limit], "surrogatepass", True)[0]
-
-
-@functools.lru_cache(256)
-def _iid_text(data: bytes) -> str:
-    return f"{{{uuid.UUID(bytes_le=data)}}}"
-
-
-def _iid_at(address: int) -> str:
-    return _iid_text(ctypes.string_at(address, 16))
-
-
-def _reader(p: Parameter) -> Callable[[int], Any] | None:
-    """What reads an input behind its address; None where ctypes gives its value."""
-    if p.pointer:
-        scalar = _SCALARS[p.type]
-        return lambda address: scalar.from_address(address).value
-    return {Type.TEXT: text_at, Type.IID: _iid_at}.get(p.type)
-
-
-@functools.lru_cache(1024)
-def _short_text(text: str) -> bytes:
-    return _long_text(text)
-
-
-def _long_text(text: str) -> bytes:
-    return text.encode("utf-16-le", "surrogatepass") + b"\0\0"
-
-
-def _encoder(where: str, type_: Type, *, by_address: bool = False) -> Callable[[Any], Any]:
-    """What makes a Python value one that ctypes takes for this type; its exceptions begin with `where`."""
-
-    def text(value: Any) -> Any:
-        if isinstance(value, str):
-            return _short_text(value) if len(value) <= _MEMOISED_UNITS else _long_text(value)
-        if value is None or isinstance(value, ctypes.c_void_p):
-            return value
-        raise TypeError(f"{where}: expected str or None, got {value!r:.60}")
-
-    def iid(value: Any) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise TypeError(f"{where}: expected an IID's text or None, got {value!r:.60}")
-        try:
-            return uuid.UUID(value).bytes_le
-        except ValueError:
-            raise ValueError(f"{where}: {value!r:.60} is not an IID") from None
-
-    low, high = _RANGES.get(type_, (0, 0))
-
-    def integer(value: Any) -> Any:
-        if isinstance(value, int):
-            if low <= value <= high:
-                return value
-            raise OverflowError(f"{where}: {value} is outside {type_.value}, {low} to {high}")
-        raise TypeError(f"{where}: expected int, got {value!r:.60}")
-
-    def address(value: Any) -> Any:
-        return None if value is None else integer(value)
-
-    def reference(value: Any) -> Any:
-        return None if value is None else ctypes.byref(_SCALARS[type_](integer(value)))
-
-    if by_address:
-        return reference
-    others = {Type.TEXT: text, Type.IID: iid, Type.HANDLE: address, Type.POINTER: address}
-    return others.get(type_, integer)
 
 
 # --- threads that native code made --------------------------------------------------------------------------
@@ -276,7 +124,7 @@ class _Live:
             return hresult.parse("E_POINTER")
         if riid is None:
             return hresult.parse("E_INVALIDARG")
-        if _iid_at(riid) not in self.iids:
+        if iid_at(riid) not in self.iids:
             return hresult.parse("E_NOINTERFACE")
         if not self.add_ref():
             return _CO_E_OBJNOTCONNECTED
@@ -337,14 +185,14 @@ _quarantine: deque[ctypes.c_void_p] = deque(maxlen=_QUARANTINE)
 @functools.cache
 def _vtable(interface: Interface) -> tuple[int, frozenset[str]]:
     """The vtable's address, and the IIDs it answers to."""
-    _check(interface)
+    check(interface)
     entries = [
         _unknown_entry("QueryInterface", _Live.query_interface, _CO_E_OBJNOTCONNECTED),
         _unknown_entry("AddRef", _Live.add_ref, 0),
         _unknown_entry("Release", _Live.release, 0),
         *(_entry(interface, slot) for slot in range(3, len(interface.slots))),
     ]
-    closures = tuple(_prototype(m)(entry) for m, entry in zip(interface.slots, entries, strict=True))
+    closures = tuple(prototype(m)(entry) for m, entry in zip(interface.slots, entries, strict=True))
     slots = (ctypes.c_void_p * len(closures))(*(ctypes.cast(c, ctypes.c_void_p).value for c in closures))
     # Immortal: a provider's thread may still call while the interpreter ends and clears its modules.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object((slots, closures)))
@@ -369,7 +217,7 @@ def _unknown_entry(name: str, call: Callable[..., int], gone: int) -> Callable[.
                 return gone
             if live.observer is None:
                 return call(live, *args)
-            shown = tuple(None if riid is None else _iid_at(riid) for riid in args[:1])
+            shown = tuple(None if riid is None else iid_at(riid) for riid in args[:1])
             finish = live.tell(live.observer.unknown_call, name, shown)
             result = call(live, *args)
             if finish is not None:
@@ -386,12 +234,12 @@ def _entry(interface: Interface, slot: int) -> Callable[..., int]:
     method = interface.slots[slot]
     where = f"{interface.name}.{method.name}"
     number = slot - 3
-    readers = [(i, read) for i, p in enumerate(method.parameters) if not p.is_out and (read := _reader(p))]
+    readers = [(i, read) for i, p in enumerate(method.parameters) if not p.is_out and (read := reader(p))]
     inputs = [i for i, p in enumerate(method.parameters) if not p.is_out]
-    outputs = [(i, _SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
-    encoders = [_encoder(f"{where}.{p.name}", p.type) for p in method.outputs]
-    encode = _encoder(f"result of {where}", method.returns)
-    low, high = _RANGES.get(method.returns, (0, 0))
+    outputs = [(i, SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
+    encoders = [encoder(f"{where}.{p.name}", p.type) for p in method.outputs]
+    encode = encoder(f"result of {where}", method.returns)
+    low, high = RANGES.get(method.returns, (0, 0))
     is_void = method.returns is Type.VOID
     gone, failed = (_CO_E_OBJNOTCONNECTED, _E_FAIL) if method.returns is Type.HRESULT else (0, 0)
 
@@ -567,7 +415,7 @@ class Pointer:
 
 @functools.cache
 def _callers(interface: Interface) -> dict[str, Callable[[int], Callable[..., Any]]]:
-    _check(interface)
+    check(interface)
     return {method.name: _caller(interface, slot) for slot, method in enumerate(interface.slots)}
 
 
@@ -575,14 +423,14 @@ def _caller(interface: Interface, slot: int) -> Callable[[int], Callable[..., An
     """What makes the Python method of a slot for an interface pointer."""
     method = interface.slots[slot]
     where = f"{interface.name}.{method.name}"
-    prototype = _prototype(method)
-    encoders = [_encoder(f"{where}.{p.name}", p.type, by_address=p.pointer) for p in method.inputs]
-    outputs = [(i, _SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
+    signature = prototype(method)
+    encoders = [encoder(f"{where}.{p.name}", p.type, by_address=p.pointer) for p in method.inputs]
+    outputs = [(i, SCALARS[p.type]) for i, p in enumerate(method.parameters) if p.is_out]
 
     def bind(this: int) -> Callable[..., Any]:
         vtable = ctypes.c_void_p.from_address(this).value or 0
         entry = ctypes.c_void_p.from_address(vtable + slot * ctypes.sizeof(ctypes.c_void_p))
-        function = prototype(entry.value)
+        function = signature(entry.value)
 
         def call(*args: Any) -> Any:
             if len(args) != len(encoders):

@@ -49,7 +49,7 @@ _LONG_CHECKS = CHECKS * 16  # indexed by the sum of at most 16 such sums
 _MAX_PARAMETERS = 12
 
 _TEMPLATE = """
-def method({signature}*rest, **keywords):
+def method(self, {signature}/, *rest, **keywords):
     ticks = 0
     try:
         stream = local.stream
@@ -63,29 +63,34 @@ def method({signature}*rest, **keywords):
         {write}
         stream.call = start
     except Exception:
-        return general(({arguments}*rest), keywords, ticks)
-    try:
-        answer = inner.{name}({forwarded})
-    except BaseException as error:
-        failed(stream, start, error)
-        raise
-    took = None
-    if answer is S_OK and stream.call is start:
-        stream.call = None
+        pass  # the call is made below, where no exception is being handled
+    else:
+        took = None
         try:
-            took = (clock() >> {tick_bits}) - start
-            write = file.write
-            write(stream.returns[took])
-            return answer
-        except Exception:
-            pass
-    answered(stream, start, answer, took)
-    return answer
+            answer = inner.{name}({forwarded})
+        except BaseException as error:
+            failed(stream, start, error)
+            raise
+        if answer is S_OK and stream.call is start:
+            stream.call = None
+            try:
+                took = (clock() >> {tick_bits}) - start
+                write = file.write
+                write(stream.returns[took])
+                return answer
+            except Exception:
+                pass
+        answered(stream, start, answer, took)
+        return answer
+    return general(({arguments}*rest), keywords, ticks)
 """
 
 
 def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot: int) -> Callable[..., Any]:
-    """A function that records a call of the method in vtable slot `slot` and forwards it to `inner`."""
+    """A function for a class: records a call of the method in vtable slot `slot` and forwards it to `inner`.
+
+    Its `self` is ignored.
+    """
     method = interface.slots[slot]
     types = tuple(parameter.type for parameter in method.inputs)
     names = [parameter.name for parameter in method.inputs]
@@ -94,7 +99,7 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         """Any call: unusual arguments or sizes, a thread's first call, a full window, recording stopped."""
         args = tuple(value for value in args if value is not _MISSING)
         if fast and not keywords and len(args) == len(types) and not writer.closed and fast.learn(writer, args):
-            return function(*args)
+            return function(None, *args)
         ticket = writer.enter(slot, _positional(args, keywords, names), owed)
         try:
             answer = getattr(inner, method.name)(*args, **keywords)
@@ -114,7 +119,7 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
     function: Callable[..., Any]
     if fast is None:
 
-        def function(*args: Any, **keywords: Any) -> Any:
+        def function(self: Any, /, *args: Any, **keywords: Any) -> Any:
             return general(args, keywords)
 
     else:
@@ -196,7 +201,7 @@ class _FastPath:
             self.tables[f"t{position}"] = {None: self._reference(position, 0, tail)}
         arguments = [f"a{position}" for position in range(len(types))]
         source = _TEMPLATE.format(
-            signature="".join(f"{a}=MISSING, " for a in arguments) + ("/, " if arguments else ""),
+            signature="".join(f"{a}=MISSING, " for a in arguments),
             arguments="".join(f"{a}, " for a in arguments),
             forwarded=", ".join(arguments),
             lookups="; ".join(lookups) or "pass",

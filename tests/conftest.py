@@ -52,12 +52,12 @@ def isolated() -> Iterator[Callable[[str], Player]]:
 
         def player(spec: str) -> Player:
             if spec not in players:
-                players[spec] = Isolated(spec, limits=Limits(HANG_SECONDS, MEMORY))
+                players[spec] = Isolated(spec, limits=Limits(PATIENCE, MEMORY))
                 stack.callback(players[spec].close)
             return players[spec]
 
         yield player
 
 
-HANG_SECONDS = 0.4  # enough for a correct target on a busy machine
+PATIENCE = 20.0  # seconds until a hang is one; a test that waits for one gives play() less
 MEMORY = 200  # MiB

@@ -11,7 +11,7 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from recorder.text import parse_call
 from recorder.trace import write_trace
 
-__all__ = ["CALLBACK", "GOOD", "calls", "regression", "save", "trace"]
+__all__ = ["CALLBACK", "GOOD", "QuietHost", "calls", "regression", "save", "trace"]
 
 GOOD = (
     'Progress("Downloading", 0, 2)',
@@ -20,6 +20,19 @@ GOOD = (
     "Done(sync-event, S_OK)",
 )
 """A conforming sequence."""
+
+
+class QuietHost:
+    """A correct host that shows nothing."""
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+        return 0
+
+    def Error(self, result: int, text: str | None) -> Any:
+        return 0
+
+    def Done(self, handle: Any, result: int) -> Any:
+        return 0
 
 
 def calls(*lines: str, interface: Interface = CALLBACK) -> list[Call]:

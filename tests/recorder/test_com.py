@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder import com, hresult
+from recorder import abi, com, hresult
 from recorder.com import MAX_TEXT_UNITS, Pointer, expose, text_at, wrap
 from recorder.errors import InterfaceError
 from recorder.interface import Direction, Interface, Method, Parameter, Type
@@ -436,7 +436,7 @@ def test_text_at_null_is_an_error() -> None:
 @pytest.mark.parametrize("bound", [0, 1, 20, 128, 129, 3000])
 def test_text_is_cut_at_the_bound(monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
     buffer = ctypes.create_string_buffer(b"x\0" * 5000 + b"\0\0")
-    monkeypatch.setattr(com, "MAX_TEXT_UNITS", bound)
+    monkeypatch.setattr(abi, "MAX_TEXT_UNITS", bound)
     assert text_at(ctypes.addressof(buffer)) == "x" * bound
 
 

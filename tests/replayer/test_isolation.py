@@ -40,9 +40,9 @@ def test_a_crash_has_the_signal_the_call_in_flight_and_its_place(isolated: Isola
 
 
 def test_a_hang_has_the_python_stack_and_the_call_in_flight(isolated: Isolate) -> None:
-    run = isolated("targets.hangs_on_text:Host").play(trace(GOOD[0], 'Progress("%s", 1, 2)', GOOD[3]))
+    run = isolated("targets.hangs_on_text:Host").play(trace(GOOD[0], 'Progress("%s", 1, 2)', GOOD[3]), timeout=0.3)
     assert kinds(run) == ["returned", "hung", "not run"]
-    assert outcome(run, 1).detail == "no answer for 0.4 s"
+    assert outcome(run, 1).detail == "no answer for 0.3 s"
     assert outcome(run, 1).place.startswith("hangs_on_text.py:")
     assert target_frames(run.stack)[0].name == "Progress"
 
@@ -64,7 +64,7 @@ def test_the_next_sequence_goes_on(isolated: Isolate, deadly: str) -> None:
     player = isolated(f"targets.{deadly}:Host")
     fatal = trace("Progress(NULL, 1, 0)", 'Error(0x8000DEAD, "")', 'Progress("%s", 0, 1)')
     for _ in range(2):
-        assert {"crashed", "hung"} & {*kinds(player.play(fatal))}
+        assert {"crashed", "hung"} & {*kinds(player.play(fatal, timeout=0.3))}
         assert kinds(player.play(trace(*GOOD))) == ["returned"] * 4
 
 
@@ -238,12 +238,12 @@ def test_the_place_in_a_stack(text: str, place: str) -> None:
 class TestNative:
     @pytest.fixture
     def play(self, library: Callable[[str], Path], isolated: Isolate) -> Callable[..., Run]:
-        return lambda name, *lines: isolated(f"{library(name)}:create").play(trace(*lines))
+        return lambda name, *lines, **options: isolated(f"{library(name)}:create").play(trace(*lines), **options)
 
     @pytest.fixture
     def found(self, play: Callable[..., Run]) -> Callable[..., list[tuple[str, int, str]]]:
-        def findings(name: str, *lines: str) -> list[tuple[str, int, str]]:
-            run = play(name, *lines)
+        def findings(name: str, *lines: str, **options: float) -> list[tuple[str, int, str]]:
+            run = play(name, *lines, **options)
             return [(f.code, f.number, f.message) for f in Judge.of(run.trace).findings(run)]
 
         return findings
@@ -262,7 +262,8 @@ class TestNative:
         assert "SIGABRT" in [result.detail for _, _, result in run.trace.played if result]
 
     def test_an_endless_loop_is_a_hang(self, found: Callable[..., list[tuple[str, int, str]]]) -> None:
-        assert found("hang", GOOD[0], "Progress(NULL, 1, 100)") == [("X2", 1, "no answer for 0.4 s")]
+        hang = [("X2", 1, "no answer for 0.3 s")]
+        assert found("hang", GOOD[0], "Progress(NULL, 1, 100)", timeout=0.3) == hang
 
     def test_a_handle_that_is_never_closed(self, found: Callable[..., list[tuple[str, int, str]]]) -> None:
         assert found("leaky_handle", *GOOD) == [("H14", 3, "handle 0 was never closed")]

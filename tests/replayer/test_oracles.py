@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from sequences import CALLBACK, GOOD, calls, trace
-from targets import clean
 
 from recorder import hresult
 from recorder.calls import Call, Outcome, OutcomeKind, Trace
@@ -54,7 +53,7 @@ def planted(isolated: Callable[[str], Player]) -> Callable[[str], Run]:
             name, lines, _, _ = PLANTED[oracle]
             spec = f"targets.{name}:Host"
             player = isolated(spec) if oracle in DEADLY else Here(load_target(spec))
-            runs[oracle] = player.play(trace(*lines))
+            runs[oracle] = player.play(trace(*lines), timeout=0.3 if oracle == "hang" else None)
         return runs[oracle]
 
     return run
@@ -279,4 +278,4 @@ def test_a_crash_in_this_process_is_the_crash_of_its_call() -> None:
 
 
 def test_the_clean_host_is_clean() -> None:
-    assert judged(play(trace(*GOOD), object_target(clean.Host))) == []
+    assert judged(play(trace(*GOOD), load_target("targets.clean:Host"))) == []

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sequences import GOOD, calls
-from targets import clean
+from sequences import GOOD, QuietHost, calls
 
 from recorder.calls import SYNC_EVENT, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
 from recorder.interface import Direction, Interface, Method, Parameter, Type
@@ -24,7 +23,7 @@ from replayer.target import load_target, object_target
 MAIN = threading.main_thread()
 
 
-class Host(clean.Host):
+class Host(QuietHost):
     """Tells what happened to every instance of it."""
 
     log: list[Any]
@@ -73,9 +72,9 @@ def test_calls_are_made_in_order_and_each_has_an_outcome() -> None:
 
 
 def test_each_sequence_is_played_on_a_fresh_instance() -> None:
-    made: list[clean.Host] = []
+    made: list[QuietHost] = []
 
-    class Counted(clean.Host):
+    class Counted(QuietHost):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
@@ -320,7 +319,7 @@ def test_an_exception_in_a_finaliser() -> None:
 def test_a_finaliser_behind_an_old_cycle_belongs_to_its_sequence() -> None:
     import gc
 
-    class Cyclic(clean.Host):
+    class Cyclic(QuietHost):
         def __init__(self) -> None:
             super().__init__()
             self.me = self
@@ -349,7 +348,7 @@ def test_the_interpreters_hooks_are_as_before() -> None:
 def test_a_broken_invariant_is_seen_once_after_its_call(invariant: Any, message: str) -> None:
     checks = [lambda self: None, lambda self: True, invariant]
 
-    class Checked(clean.Host):
+    class Checked(QuietHost):
         def invariant(self) -> Any:
             return checks.pop(0)(self)
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sequences import calls
-from targets.clean import Host
+from sequences import QuietHost, calls
 
 from recorder.calls import Handle
 from recorder.interfaces import IUNKNOWN
@@ -118,7 +117,7 @@ def test_libraries_are_told_from_modules() -> None:
 # ------------------------------------------------------------------------------------------------- places
 
 
-class Raises(Host):
+class Raises(QuietHost):
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
         if text == "itself":
             raise ValueError(text)
