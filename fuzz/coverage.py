@@ -9,12 +9,16 @@
 fuzz/instrument.py puts a mark into each arm of the target's functions while they are imported; files and
 bytecode caches stay as they are.  `method` says how a mark is reported:
 
-- "lines" (Python 3.12 on): a mark is a NOP that sys.monitoring's LINE event reports once and then leaves
-  alone, so steady state costs nothing: 1.00-1.05 of the bare target with the novelty test.  BRANCH events
-  would tell arms apart without rewriting, but on 3.12 and 3.13 an event goes silent for both arms or for none,
-  and costs a Python call each time until then (26 times bare, limits.md section 5).
-- "cells" (Python 3.11, or no tool id of sys.monitoring free): a mark looks into a list and calls once.  The
-  novelty test then compares two numbers, where stores of 1 and list.count(0) would grow with the target.
+- "lines" (Python 3.12 on): a mark is a line that sys.monitoring reports once and is then told to leave alone
+  (LINE, DISABLE), in most arms the line of its first statement, else that of a NOP.  Steady state costs the
+  NOPs: 1.05 (3.12) and 1.07 (3.13) of the bare target with the novelty test, of which that is 0.02.  BRANCH
+  events tell arms apart without rewriting, but before 3.14 a branch goes silent for both arms or for none:
+  LINE and BRANCH, silenced when both arms were seen, cost 8.1 (3.12) and 6.3 (3.13) on the same target.
+- "cells" (Python 3.11, or no tool id of sys.monitoring free): a mark looks into a list, and calls the first
+  time: 1.24 with the novelty test, which compares two numbers.  Stores of 1 cost the same, but list.count(0)
+  as the test grows with the target (limits.md, section 5).  Fewer statements have marks of their own here.
+
+benchmarks/coverage.py measures that.
 
 What is covered: the module itself and the regular package it is in (the topmost one, below any namespace
 packages), and what `extra` names; never what those import from elsewhere.  Of synctape only the `samples`
@@ -40,7 +44,7 @@ from fuzz.instrument import CELLS, FIRST_LINE, REACHED, CellProbes, LineProbes, 
 __all__ = ["Coverage", "coverage_for"]
 
 _OURS = frozenset({"fuzz", "recorder", "replayer", "synctape"})
-_TOOLS: tuple[int, ...] = (3, 4, 1, 2, 0)  # ids of sys.monitoring: those without a customary owner first
+_TOOLS: tuple[int, ...] = (4, 3, 1, 2, 0)  # ids of sys.monitoring: 3 last but those with an owner (Hypothesis takes it)
 
 
 def coverage_for(module: str, *, extra: Sequence[str] = ()) -> Coverage:
@@ -143,7 +147,7 @@ class Coverage:
         loader: Any = spec.loader
         if not _compiles_plainly(loader):
             if spec.has_location:
-                self._unmeasured[spec.name] = f"no source to rewrite ({type(loader).__name__})"
+                self._unmeasured[spec.name] = f"its loader, {type(loader).__name__}, gives no source to rewrite"
             return
         plain = loader
         loader = copy.copy(plain)

@@ -29,8 +29,11 @@ A mark is made by one of two kinds of `Probes`:
   that can raise or jump is on such a line.
 - `CellProbes`: `if cells[site]: reached(site)`, both found as globals of the module.
 
-Every node that was there keeps its position, so tracebacks, their carets and `inspect` see the file.  The
-three temporaries a function may get (`_synctape_...`) are left out where it asks for its locals.
+Every node that was there keeps its position, so tracebacks, their carets and `inspect` see the file.  What a
+target could notice: a trace function sees the marks' lines; frames hold a temporary per nested loop and one for
+`and`/`or` (`_synctape_...`, none where a function asks for its locals, none in class bodies and comprehensions,
+where fewer ways are told apart for it); with cells, two names more in the module, and a function made anew over
+other globals lacks them.  In `a and b or c` the truth of `a` may be asked once more or less, as among Pythons.
 """
 
 from __future__ import annotations
@@ -188,14 +191,14 @@ class _Scope:
     """What may be done where the rewriter is.
 
     `locals` are names that nothing but the code at hand binds, so that a second look finds the same value;
-    `parameters` are those of them that are never unbound.
+    `bound` are those of them that always have one.
     """
 
     temporaries: bool = False
     in_try: bool = False
     loops: int = 0
     locals: frozenset[str] = frozenset()
-    parameters: frozenset[str] = frozenset()
+    bound: frozenset[str] = frozenset()
 
 
 def _function_scope(node: _Function, rebound: frozenset[str]) -> _Scope:
@@ -211,7 +214,7 @@ def _function_scope(node: _Function, rebound: frozenset[str]) -> _Scope:
     return _Scope(
         temporaries=not looks,
         locals=frozenset(stored | parameters) - rebound,
-        parameters=frozenset(parameters - deleted) - rebound,
+        bound=frozenset(parameters - deleted) - rebound,
     )
 
 
@@ -494,7 +497,7 @@ class _Rewriter(ast.NodeTransformer):
         is_or = isinstance(node.op, ast.Or)
         test: ast.expr
         kept: ast.expr
-        if isinstance(first, ast.Name) and first.id in scope.parameters:
+        if isinstance(first, ast.Name) and first.id in scope.bound:
             test, kept = _load(first.id, node), first
         elif _is_bool(first):
             test, kept = self.visit(first), _at(first, ast.Constant(is_or))
@@ -565,7 +568,7 @@ class _Rewriter(ast.NodeTransformer):
             node.generators[0].iter = self.visit(node.generators[0].iter)
         targets = (inner for generator in node.generators for inner in ast.walk(generator.target))
         bound = {inner.id for inner in targets if isinstance(inner, ast.Name)} - self._rebound
-        with self._inside(replace(scope, locals=scope.locals | bound)):
+        with self._inside(replace(scope, locals=scope.locals | bound, bound=scope.bound | bound)):
             for number, generator in enumerate(node.generators):
                 if number:
                     generator.iter = self.visit(generator.iter)

@@ -59,6 +59,9 @@ class RecordingCallback:
     Each callback gets a class of its own: methods of a class without `__getattr__` are called fastest.
     """
 
+    def __new__(cls, *args: Any, **options: Any) -> RecordingCallback:
+        return super().__new__(type(cls.__name__, (cls,), {}))
+
     def __init__(
         self,
         inner: Any = None,
@@ -87,7 +90,8 @@ class RecordingCallback:
                 members[method.name] = _forwarded(method.name)
             else:
                 members[method.name] = recording_method(self.writer, self.inner, interface, slot)
-        self.__class__ = type("RecordingCallback", (RecordingCallback,), members)
+        for name, member in members.items():
+            setattr(type(self), name, member)
 
     def __enter__(self) -> RecordingCallback:
         return self

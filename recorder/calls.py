@@ -21,6 +21,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 
 __all__ = [
+    "NOT_RUN",
     "SYNC_EVENT",
     "Argument",
     "Call",
@@ -36,6 +37,7 @@ __all__ = [
     "Thread",
     "Trace",
     "TraceDamage",
+    "pair",
 ]
 
 

@@ -42,9 +42,8 @@ _NULL_BYTE = 0xC0 - 0x100  # msgpack's nil as a signed byte, as handles' tokens 
 _LARGEST_TOKEN = 0x7F
 _MAX_DETAIL = 2000  # characters of an exception's message
 
-_SUMS = list(
-    b"".join((bytes(range(256)) * 2)[high : high + 256] for high in range(256))
-)  # of a number's two bytes
+_BYTES = bytes(range(256)) * 2
+_SUMS = list(b"".join(_BYTES[high : high + 256] for high in range(256)))  # of a number's two bytes
 _LONG_CHECKS = CHECKS * 16  # indexed by the sum of at most 16 such sums
 _MAX_PARAMETERS = 12
 

@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 import click
 
 from recorder.contract import Level
+from recorder.interface import Interface
 from recorder.interfaces import find_interface
+from recorder.provider import current_folder_importable
 from recorder.rules import RULES
 from replayer.corpus import find_traces, recorded_interface
 from replayer.isolation import Limits, open_player
@@ -151,7 +153,7 @@ def replay(
     could be run, 130 and 143 interrupted and terminated.
     """
     files = find_traces(paths)
-    interface = find_interface(interface_name) if interface_name else recorded_interface(files)
+    interface = _interface(interface_name) if interface_name else recorded_interface(files)
     options = PlayOptions(pace=pace, main_thread=main_thread, collect=2)
     judging = Judging(Level[level.upper()], slow, match_results, disable)
     command = _reproduce(target, _given_options(context))
@@ -160,11 +162,15 @@ def replay(
         open_player(target, interface, isolate=isolate, options=options, limits=Limits(timeout, memory)) as player,
     ):
         require_target(player)
-        reports: list[Report] = [_ErrorLines(), _on_stdout(as_json, command)]
-        if junit is not None:
-            reports.append(JUnitReport(junit, target, command))
+        reports: list[Report] = [] if junit is None else [JUnitReport(junit, target, command)]
+        reports += [_ErrorLines(), _on_stdout(as_json, command)]  # what is printed is in the file, too
         summary = report(replay_files(files, player, judging), reports, len(files))
     context.exit(summary.exit_code)
+
+
+def _interface(name: str) -> Interface:
+    with current_folder_importable():
+        return find_interface(name)
 
 
 def _given_options(context: click.Context) -> list[str]:

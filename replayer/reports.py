@@ -240,7 +240,8 @@ class TextReport:
         beyond = ", ".join(dict.fromkeys(f"{f.code} ({f.level})" for f in verdict.beyond))
         parts = [shown(verdict.name)]
         if verdict.run is not None:
-            parts.append(f"{len(verdict.run.trace.calls)} calls")
+            count = len(verdict.run.trace.calls)
+            parts.append(f"{count} call{'s' * (count != 1)}")
         parts += [codes, f"note: {beyond}" if beyond else ""]
         parts += [shown(verdict.message) if verdict.status is not Status.ERROR else ""]  # an error is on stderr
         line = "  ".join(part for part in parts if part)

@@ -75,6 +75,8 @@ _LONGEST_STEP = 0.05  # seconds between two looks at the journal and the process
 class ExecutorError(SynctapeError):
     """The sandbox could not do its work: no process, no such job, or a mistake in the job itself."""
 
+    exit_code = 3
+
 
 @dataclass(frozen=True)
 class Death:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,20 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | Path], 
         return built[name]
 
     return build
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compares a text with the file golden/NAME beside the test; SYNCTAPE_ACCEPT=1 takes the text as it is now."""
+
+    def compare(name: str, text: str) -> None:
+        file = request.path.parent / "golden" / name
+        if os.environ.get("SYNCTAPE_ACCEPT"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return compare
 
 
 @pytest.fixture(scope="session")

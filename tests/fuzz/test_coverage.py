@@ -251,10 +251,11 @@ def test_syntax_of_python_3_12(workshop: Workshop, method: str) -> None:
             """The first."""
             return items[0] if items else (default and None)
         @dataclass
-        class Box[T, *Ts, **P]:
+        class Box[T]:
             item: T
             def get[U](self, other: U = 0 or None) -> T | U:
                 return self.item or other
+        class Many[*Ts, **P](Box[tuple[*Ts]]): pass
         class Sub(Box[int]):
             @override
             def get(self, other=None):
@@ -265,7 +266,8 @@ def test_syntax_of_python_3_12(workshop: Workshop, method: str) -> None:
                 def value(self) -> T: return self.item and __class__.__name__
             return [first(), first(3), first.__doc__, str(first.__annotations__), str(first.__type_params__),
                     Box(0).get(5), Sub(0).get(), Sub(2).get(), Inner(4).value(), Inner(0).value(), Inner.kind,
-                    Pair.__value__, [x if x else y for x in (0, 1) if (y := x) or not x], str(Box.__type_params__)]
+                    str(Pair.__value__), str(Many.__type_params__),
+                    [x if x else y for x in (0, 1) if (y := x) or not x]]
     '''.replace(" = int]", "]" if sys.version_info < (3, 13) else " = int]")
     )
     bare, measured, coverage = workshop.load_both(name)
@@ -344,7 +346,7 @@ STDLIB: dict[str, Callable[[Any], Any]] = {
     ] + [m.dedent("  a\n    b\n\n  c"), m.shorten("many words in a row", 12), m.indent("a\n\nb", "> ")],
     "heapq": lambda m: [
         list(m.merge([1, 4, 9], [2, 3], [], key=abs, reverse=False)),
-        m.nsmallest(3, [5, 1, 4, 2], key=lambda x: -x), m.nlargest(2, "heap"), m.nlargest(1, [], default=7),
+        m.nsmallest(3, [5, 1, 4, 2], key=lambda x: -x), m.nlargest(2, "heap"), m.nlargest(1, []),
     ],
     "configparser": _read_ini,
     "string": lambda m: [
@@ -359,7 +361,6 @@ STDLIB: dict[str, Callable[[Any], Any]] = {
     "fractions": lambda m: [str(m.Fraction("3/4") ** 2), m.Fraction(1.5) // 1, m.Fraction("1e-2")],
     "colorsys": lambda m: [m.rgb_to_hls(*rgb) for rgb in ((0, 0, 0), (1, 0.5, 0), (0.2, 0.4, 0.6))],
     "graphlib": lambda m: list(m.TopologicalSorter({1: [2, 3], 2: [3], 4: []}).static_order()),
-    "bisect": lambda m: [m.bisect_left([1, 2, 2, 3], 2), m.bisect([1, 2], 2, key=lambda x: -x)],
 }  # fmt: skip
 
 
@@ -406,7 +407,7 @@ def test_only_the_targets_package_is_measured(workshop: Workshop) -> None:
     assert (coverage.available, coverage.reason, coverage.hit()) == (True, "", 0)
     module.near.f(1)
     sys.modules[f"{name}_other"].f(1)
-    assert coverage.sites() == [f"{name}/near.py:2", f"{name}/near.py:3"]
+    assert coverage.sites() == [f"{name}/near.py:3"]
     assert coverage.missed() == sorted(coverage.missed())
 
 
@@ -434,7 +435,7 @@ def test_in_a_namespace_package_the_regular_package_below_it_is_measured(worksho
     ("name", "target", "covered"),
     [
         ("replayer.samples.x", "replayer.samples.x", True),
-        ("replayer.samples.y", "replayer.samples.x", True),
+        ("replayer.samples.send_receive", "replayer.samples", True),
         ("replayer.samples", "replayer.samples.x", True),
         ("replayer", "replayer.samples.x", False),
         ("replayer.player", "replayer.samples.x", False),
@@ -488,7 +489,7 @@ def test_a_module_without_source(workshop: Workshop) -> None:
     coverage = workshop.start(name)
     assert importlib.import_module(name).f(0) == 1
     assert (coverage.available, coverage.total(), coverage.novel()) == (False, 0, 0)
-    assert coverage.reason == f"{name}: no source to rewrite (SourcelessFileLoader)"
+    assert coverage.reason == f"{name}: its loader, SourcelessFileLoader, gives no source to rewrite"
 
 
 def test_an_extension_module_and_a_missing_one(workshop: Workshop) -> None:
@@ -555,7 +556,7 @@ def test_a_module_in_a_zip_file(workshop: Workshop, monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(archive)
     coverage = workshop.start(name)
     module = importlib.import_module(name)
-    assert (module.f(0), coverage.novel(), coverage.sites()) == (1, 2, [f"{name}.py:1", f"{name}.py:2"])
+    assert (module.f(0), coverage.novel(), coverage.sites()) == (1, 2, [f"{name}.py:2"])
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "utf-16"])
@@ -594,11 +595,11 @@ def test_what_is_counted(workshop: Workshop, method: str) -> None:
     assert (coverage.novel(), coverage.hit(), coverage.total(), coverage.sites()) == (0, 0, 4, [])
     assert module.f(1) == 1
     assert (coverage.novel(), coverage.novel(), coverage.hit()) == (2, 0, 2)
-    assert coverage.sites() == [f"{name}.py:2", f"{name}.py:4"]
-    assert coverage.missed() == [f"{name}.py:3 false", f"{name}.py:8 g entered"]
+    assert coverage.sites() == [f"{name}.py:3", f"{name}.py:4"]
+    assert coverage.missed() == [f"{name}.py:3 false", f"{name}.py:9 g entered"]
     assert module.g() == 2
     assert (coverage.novel(), coverage.hit(), coverage.total(), coverage.missed()) == (2, 4, 4, [])
-    assert coverage.sites() == [f"{name}.py:{line}" for line in (2, 3, 4, 8)]
+    assert coverage.sites() == [f"{name}.py:{line}" for line in (3, 4, 9)]
 
 
 def test_sites_are_in_the_order_of_lines(workshop: Workshop) -> None:
@@ -721,7 +722,7 @@ def test_threads_that_import(workshop: Workshop) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (coverage.hit(), coverage.total(), len(coverage.sites())) == (24, 48, 24)
+    assert (coverage.hit(), coverage.total(), len(coverage.sites())) == (24, 48, 12)
 
 
 # marks
@@ -735,7 +736,7 @@ def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="marks are lines from Python 3.12 on")
-@pytest.mark.parametrize("name", ["argparse", "ast", "dataclasses", "difflib", "inspect", "pickle", "typing"])
+@pytest.mark.parametrize("name", ["argparse", "dataclasses", "difflib", "typing"])
 def test_line_marks_cost_nothing_and_neither_raise_nor_jump(name: str) -> None:
     path = Path(str(importlib.import_module(name).__file__))
     source = path.read_text(encoding="utf-8")
@@ -776,43 +777,63 @@ def _deeper(block: str) -> str:
 
 
 _names = st.sampled_from("abc")
-_tests: st.SearchStrategy[str] = st.deferred(
-    lambda: st.one_of(
+
+
+def _tests(depth: int) -> st.SearchStrategy[str]:
+    """Expressions, nested so deep."""
+    leaf = st.one_of(
         _names,
         st.sampled_from(["0", "1", "2", "None", "True"]),
         st.builds("t({})".format, _names),
-        st.builds("({} {} {})".format, _tests, st.sampled_from(["and", "or", "==", "in (0, 1) and"]), _tests),
-        st.builds("(not {})".format, _tests),
-        st.builds("({} if {} else {})".format, _tests, _tests, _tests),
         st.builds("(0 <= {} < {})".format, _names, _names),
         st.builds("(t({}) <= t({}) < {})".format, _names, _names, _names),
-        st.builds("[{0} for {0} in r({1}) if {2}]".format, _names, _names, _tests),
-        st.builds("({} := {})".format, _names, _tests),
-        st.builds("(lambda {}={}: {})()".format, _names, _tests, _tests),
     )
-)
-_blocks: st.SearchStrategy[str] = st.deferred(
-    lambda: st.lists(_statements, min_size=1, max_size=3).map(lambda lines: _deeper("\n".join(lines)))
-)
-_statements: st.SearchStrategy[str] = st.one_of(
-    st.builds("{} = {}".format, _names, _tests),
-    st.builds("log({}); log(1 // n({}))".format, _tests, _tests),
-    st.builds("if {}:\n{}".format, _tests, _blocks),
-    st.builds("if {}:\n{}\nelse:\n{}".format, _tests, _blocks, _blocks),
-    st.builds("if {}:\n{}\nelif {}:\n{}".format, _tests, _blocks, _tests, _blocks),
-    st.builds("for {} in r({}):\n{}\nelse:\n{}".format, _names, _names, _blocks, _blocks),
-    st.builds("for d in r({}):\n  if {}: continue\n{}\n  if {}: break".format, _names, _tests, _blocks, _tests),
-    st.builds("while tick() and {}:\n{}".format, _tests, _blocks),
-    st.builds("try:\n{}\nexcept ZeroDivisionError as e:\n  log(str(e))\n{}".format, _blocks, _blocks),
-    st.builds("try:\n{}\nexcept TypeError:\n{}\nelse:\n{}\nfinally:\n{}".format, *[_blocks] * 4),
-    st.builds("with suppress(ZeroDivisionError):\n{}".format, _blocks),
-    st.builds(
-        "match {}:\n  case 0 | None:\n{}\n  case x if {}:\n{}".format,
-        *(_tests, _blocks.map(_deeper), _tests, _blocks.map(_deeper)),
-    ),
-    st.builds("return {}".format, _tests),
-    st.builds("assert {}, {}".format, _tests, _tests),
-)
+    if not depth:
+        return leaf
+    inner = _tests(depth - 1)
+    return st.one_of(
+        leaf,
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or", "==", "in (0, 1) and"]), inner),
+        st.builds("(not {})".format, inner),
+        st.builds("({} if {} else {})".format, inner, inner, inner),
+        st.builds("[{0} for {0} in r({1}) if {2}]".format, _names, _names, inner),
+        st.builds("({} := {})".format, _names, inner),
+        st.builds("(lambda {}={}: {})()".format, _names, inner, inner),
+    )
+
+
+def _blocks(depth: int) -> st.SearchStrategy[str]:
+    """Statements, indented."""
+    return st.lists(_statements(depth), min_size=1, max_size=3).map(lambda lines: _deeper("\n".join(lines)))
+
+
+def _statements(depth: int) -> st.SearchStrategy[str]:
+    test = _tests(2)
+    simple = st.one_of(
+        st.builds("{} = {}".format, _names, test),
+        st.builds("log({}); log(1 // n({}))".format, test, test),
+        st.builds("return {}".format, test),
+        st.builds("assert {}, {}".format, test, test),
+    )
+    if not depth:
+        return simple
+    block = _blocks(depth - 1)
+    return st.one_of(
+        simple,
+        st.builds("if {}:\n{}".format, test, block),
+        st.builds("if {}:\n{}\nelse:\n{}".format, test, block, block),
+        st.builds("if {}:\n{}\nelif {}:\n{}".format, test, block, test, block),
+        st.builds("for {} in r({}):\n{}\nelse:\n{}".format, _names, _names, block, block),
+        st.builds("for d in r({}):\n  if {}: continue\n{}\n  if {}: break".format, _names, test, block, test),
+        st.builds("while tick() and {}:\n{}".format, test, block),
+        st.builds("try:\n{}\nexcept ZeroDivisionError as e:\n  log(str(e))\n{}".format, block, block),
+        st.builds("try:\n{}\nexcept TypeError:\n{}\nelse:\n{}\nfinally:\n{}".format, *[block] * 4),
+        st.builds("with suppress(ZeroDivisionError):\n{}".format, block),
+        st.builds(
+            "match {}:\n  case 0 | None:\n{}\n  case x if {}:\n{}".format,
+            *(test, block.map(_deeper), test, block.map(_deeper)),
+        ),
+    )
 
 
 def _run(code: types.CodeType, args: tuple[int, ...], cells: list[bool]) -> list[Any]:
@@ -841,9 +862,24 @@ def _run(code: types.CodeType, args: tuple[int, ...], cells: list[bool]) -> list
         return [log, repr(error), [frame.lineno for frame in traceback.extract_tb(error.__traceback__)[1:]]]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(_blocks, st.lists(st.tuples(*[st.integers(-1, 3)] * 3), min_size=1, max_size=4))
+_calls = st.lists(st.tuples(*[st.integers(-1, 3)] * 3), min_size=1, max_size=4)
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@settings(_patient, max_examples=30)
+@given(_blocks(2), _calls)
 def test_any_function_does_the_same(body: str, calls: list[tuple[int, ...]]) -> None:
+    _compare(body, calls)
+
+
+@pytest.mark.slow
+@settings(_patient, max_examples=2000)
+@given(_blocks(2), _calls)
+def test_any_function_does_the_same_at_length(body: str, calls: list[tuple[int, ...]]) -> None:
+    _compare(body, calls)
+
+
+def _compare(body: str, calls: list[tuple[int, ...]]) -> None:
     source = f"def f(a, b, c):\n{body}\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the compiler thinks of such code

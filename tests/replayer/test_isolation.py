@@ -27,7 +27,7 @@ def outcome(run: Run, number: int) -> Outcome:
     return found
 
 
-# --------------------------------------------------------------------------------------------------- deaths
+# ----------------------------------------------------------------------------------------------------- deaths
 
 
 def test_a_crash_has_the_signal_the_call_in_flight_and_its_place(isolated: Isolate) -> None:
@@ -68,7 +68,7 @@ def test_the_next_sequence_goes_on(isolated: Isolate, deadly: str) -> None:
         assert kinds(player.play(trace(*GOOD))) == ["returned"] * 4
 
 
-# ----------------------------------------------------------------------------------------- hosts of our own
+# ------------------------------------------------------------------------------------------- hosts of our own
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ class Host(clean.Host):
     assert [outcome(run, 0).value for run in answers] == [0, 1]
 
 
-# ----------------------------------------------------------------------------------------- the same as here
+# ------------------------------------------------------------------------------------------- the same as here
 
 
 STRANGE = [
@@ -201,7 +201,7 @@ def test_open_player_gives_either(isolate: bool) -> None:
         assert kinds(player.play(calls(*GOOD))) == ["returned"] * 4
 
 
-# --------------------------------------------------------------------------------------------------- stacks
+# ----------------------------------------------------------------------------------------------------- stacks
 
 
 def stack(*frames: str, head: str = "Current thread 0x00007f (most recent call first):") -> str:
@@ -231,7 +231,7 @@ def test_the_place_in_a_stack(text: str, place: str) -> None:
     assert place_in(text) == place
 
 
-# --------------------------------------------------------------------------------------------------- native
+# ----------------------------------------------------------------------------------------------------- native
 
 
 @pytest.mark.native

@@ -82,7 +82,7 @@ def test_every_oracle_is_tried_here() -> None:
     assert all(oracle.meaning and "\n" not in oracle.meaning for oracle in ORACLES.values())
 
 
-# ------------------------------------------------------------------------------------------------- single oracles
+# --------------------------------------------------------------------------------------------- single oracles
 
 
 def answering(answer: Any) -> Run:
@@ -154,7 +154,7 @@ def test_answers_are_matched_only_on_demand() -> None:
     assert Judge.of(recorded, recorded=recorded, disabled=frozenset({"mismatch"})).findings(run) == []
 
 
-# ------------------------------------------------------------------------------------------------- findings
+# --------------------------------------------------------------------------------------------------- findings
 
 
 def test_a_bug_is_told_once_however_often_it_shows() -> None:
@@ -251,7 +251,7 @@ def test_a_long_run_is_followed_a_fixed_number_of_times(monkeypatch: pytest.Monk
     assert len(followed) <= 3 * count
 
 
-# ------------------------------------------------------------------------------------------------- explain
+# ---------------------------------------------------------------------------------------------------- explain
 
 
 @pytest.mark.parametrize("code", [*CODES, *RULES])

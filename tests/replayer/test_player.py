@@ -59,7 +59,7 @@ def the_outcome(run: Run) -> Outcome:
     return outcome
 
 
-# ------------------------------------------------------------------------------------------------- calls
+# ------------------------------------------------------------------------------------------------------ calls
 
 
 def test_calls_are_made_in_order_and_each_has_an_outcome() -> None:
@@ -164,7 +164,7 @@ def test_playing_twice_gives_the_same(sequence: list[Call]) -> None:
     assert first == second and runs[0].observations == runs[1].observations
 
 
-# ------------------------------------------------------------------------------------------------- threads
+# ---------------------------------------------------------------------------------------------------- threads
 
 
 def threads_of(sequence: list[Call], options: PlayOptions | None = None) -> list[threading.Thread]:
@@ -232,7 +232,7 @@ class TestInterrupt:
         assert time.monotonic() - started < 15
 
 
-# ------------------------------------------------------------------------------------------------- pace
+# ------------------------------------------------------------------------------------------------------- pace
 
 
 def seconds(times_ms: list[int], pace: float | None, journal: Any = None) -> float:
@@ -273,7 +273,7 @@ def test_the_journal_has_every_call_before_it_is_made() -> None:
     assert notes == [(Phase.MAKING, 0), (Phase.CALLS, 0), (Phase.CALLS, 1), (Phase.ENDING, 1)]
 
 
-# --------------------------------------------------------------------------------------- beside the calls
+# ------------------------------------------------------------------------------------------- beside the calls
 
 
 def observed(target: Any, *lines: str, **options: Any) -> list[tuple[str, int, str]]:

@@ -114,7 +114,7 @@ def test_libraries_are_told_from_modules() -> None:
     assert not is_library_spec("package.module:factory")
 
 
-# ------------------------------------------------------------------------------------------------- places
+# ----------------------------------------------------------------------------------------------------- places
 
 
 class Raises(QuietHost):
@@ -137,7 +137,7 @@ def test_no_place_without_a_traceback() -> None:
     assert object_target(Raises).place(None) == ""
 
 
-# ------------------------------------------------------------------------------------------------- native
+# ----------------------------------------------------------------------------------------------------- native
 
 BROKEN_FACTORIES = """
 #include "callback.h"
