@@ -44,7 +44,7 @@ from fuzz.instrument import CELLS, FIRST_LINE, REACHED, CellProbes, LineProbes, 
 __all__ = ["Coverage", "coverage_for"]
 
 _OURS = frozenset({"fuzz", "recorder", "replayer", "synctape"})
-_TOOLS: tuple[int, ...] = (4, 3, 1, 2, 0)  # ids of sys.monitoring: 3 last but those with an owner (Hypothesis takes it)
+_TOOLS: tuple[int, ...] = (4, 3, 1, 2, 0)  # ids of sys.monitoring; Hypothesis wants 3, the rest have owners
 
 
 def coverage_for(module: str, *, extra: Sequence[str] = ()) -> Coverage:

@@ -81,7 +81,7 @@ def method(self, {signature}/, *rest, **keywords):
                 pass
         answered(stream, start, answer, took)
         return answer
-    return general(({arguments}*rest), keywords, ticks)
+    return general(({arguments}*rest,), keywords, ticks)
 """
 
 

@@ -46,38 +46,39 @@ def dump_trace(trace: Trace) -> bytes:
     """
     out = bytearray()
     encoder = Encoder(out.extend)
-    encoder.header(describe_header(trace.header))
-    tick = trace.header.tick_ns
-    slots, methods = trace.interface.slot, trace.interface.slots
-    count = max([len(trace.threads), *(e.call.thread + 1 for e in trace.events if isinstance(e, Enter))])
-    threads = [*trace.threads, *[Thread()] * (count - len(trace.threads))]
+    where = "header"
     try:
-        for thread in threads:
+        encoder.header(describe_header(trace.header))
+        where = "threads"
+        count = max([len(trace.threads), *(e.call.thread + 1 for e in trace.events if isinstance(e, Enter))])
+        for thread in (*trace.threads, *(Thread(),) * (count - len(trace.threads))):
             encoder.thread(0, thread.native_id, thread.name)
-        clock = [0] * count
+        clocks = [0] * count
         open_calls: list[list[int]] = [[] for _ in range(count)]
         thread_of: dict[int, int] = {}
+        tick, slots = trace.header.tick_ns, trace.interface.slot
         for event in trace.events:
-            number = event.number
+            where = f"call {event.number}"
             if isinstance(event, Enter):
-                call = event.call
+                call, method = event.call, trace.interface.method(event.call.method)
                 if call.thread < 0:
                     raise ValueError("a negative thread")
-                slot, now = slots[trace.interface.method(call.method).name], call.time_ns // tick
-                spelled = encoder.arguments(methods[slot].inputs, call.args)
-                encoder.enter(slot, now - clock[call.thread], call.thread, spelled)
-                clock[call.thread] = now
-                open_calls[call.thread].append(number)
-                thread_of[number] = call.thread
+                now = call.time_ns // tick
+                spelled = encoder.arguments(method.inputs, call.args)
+                encoder.enter(slots[method.name], now - clocks[call.thread], call.thread, spelled)
+                clocks[call.thread] = now
+                open_calls[call.thread].append(event.number)
+                thread_of[event.number] = call.thread
+            elif event.number not in thread_of:
+                raise ValueError("it ends but is not open")
             else:
-                number_of_thread = thread_of.pop(number)
-                calls = open_calls[number_of_thread]
-                back = len(calls) - 1 - calls.index(number)
-                calls.remove(number)
-                encoder.leave(event.outcome.elapsed_ns // tick, number_of_thread, event.outcome, back)
-    except (OverflowError, ValueError, KeyError) as error:
-        what = "no open call of this number" if isinstance(error, KeyError) else error
-        raise TraceError(f"call {number}: {what}") from None
+                calls = open_calls[thread_of[event.number]]
+                back = len(calls) - 1 - calls.index(event.number)
+                calls.remove(event.number)
+                elapsed = event.outcome.elapsed_ns // tick
+                encoder.leave(elapsed, thread_of.pop(event.number), event.outcome, back)
+    except (OverflowError, ValueError) as error:
+        raise TraceError(f"{where}: {error}") from None
     if trace.damage is None:
         out += end_record(zlib.crc32(out), None)
     return bytes(out)

@@ -17,7 +17,6 @@ import click
 from recorder.contract import Level
 from recorder.interface import Interface
 from recorder.interfaces import find_interface
-from recorder.provider import current_folder_importable
 from recorder.rules import RULES
 from replayer.corpus import find_traces, recorded_interface
 from replayer.isolation import Limits, open_player
@@ -169,6 +168,8 @@ def replay(
 
 
 def _interface(name: str) -> Interface:
+    from recorder.provider import current_folder_importable
+
     with current_folder_importable():
         return find_interface(name)
 

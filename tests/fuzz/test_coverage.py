@@ -873,7 +873,7 @@ def test_any_function_does_the_same(body: str, calls: list[tuple[int, ...]]) -> 
 
 
 @pytest.mark.slow
-@settings(_patient, max_examples=2000)
+@settings(_patient, max_examples=300)
 @given(_blocks(2), _calls)
 def test_any_function_does_the_same_at_length(body: str, calls: list[tuple[int, ...]]) -> None:
     _compare(body, calls)

@@ -339,7 +339,8 @@ class Host:
 
 class Late(Host):
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
-        assert not self.done
+        if self.done:
+            raise AssertionError("late")
         return 0
 
 
@@ -465,7 +466,7 @@ def test_shrinking_keeps_the_level() -> None:
 # --- fuzz_callback ----------------------------------------------------------------------------------------------
 
 
-class TwoBugs(Host):
+class ThreeBugs(Host):
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
         if self.done:
             raise RuntimeError("late")
@@ -473,7 +474,7 @@ class TwoBugs(Host):
 
     def Done(self, handle: Any, code: int) -> int:
         super().Done(handle, code)
-        return "finished" if code == E_FAIL else 0  # type: ignore[return-value]
+        return "finished" if code < 0 else 0  # type: ignore[return-value]
 
 
 def failures(test: Callable[[], None]) -> list[SequenceFailed]:
@@ -496,31 +497,41 @@ test_a_correct_host_passes_on_recorded_calls = fuzz_callback(
 
 
 def test_each_bug_is_reported_with_its_minimal_sequence() -> None:
-    found = failures(fuzz_callback(TwoBugs, settings=quick(300)))
-    assert len(found) == len({type(error) for error in found}) == 3
-    texts = sorted(str(error) for error in found)
-    place = Path(__file__).name
-    late, cause = next((e, e.__cause__) for e in found if isinstance(e.__cause__, RuntimeError))
-    line = TwoBugs.Progress.__code__.co_firstlineno + 2
+    minimal = {
+        "RuntimeError": sequences.calls("Done(NULL, S_OK)", "Progress(NULL, 0, 1)"),
+        "ZeroDivisionError": sequences.calls("Progress(NULL, 0, 0)"),
+        "NoneType": sequences.calls("Done(NULL, E_FAIL)"),
+    }
+    settings = hypothesis.settings(quick(100), derandomize=False)
+    runs = [failures(hypothesis.seed(seed)(fuzz_callback(ThreeBugs, settings=settings))) for seed in range(3)]
+    for found in runs:
+        assert len({type(error) for error in found}) == len(found)
+        for error in found:
+            assert list(error.trace.calls) == minimal[type(error.__cause__).__name__]
+    assert {type(error.__cause__).__name__ for found in runs for error in found} == {*minimal}
+    assert any(len(found) > 1 for found in runs)
+
+
+def test_a_report_shows_what_to_know() -> None:
+    settings = hypothesis.settings(quick(100), derandomize=False)
+    (late,) = failures(hypothesis.seed(1)(fuzz_callback(Late, settings=settings)))
+    line = Late.Progress.__code__.co_firstlineno + 2
     assert str(late) == (
-        f"X3 in Progress: RuntimeError: late\n"
-        f"  at {place}:{line} in Progress\n"
+        "X3 in Progress: AssertionError: late\n"
+        f"  at {Path(__file__).name}:{line} in Progress\n"
         "  blame: provider (P13); a hardening note for the host\n"
         "  more: synctape explain X3\n"
         "    Done(NULL, S_OK)\n"
         "--> Progress(NULL, 0, 1)"
     )
     assert late.finding.number == 1
-    assert late.trace.calls == tuple(sequences.calls(*MINIMAL[Late]))
-    frames = [frame.f_code for frame, _ in traceback.walk_tb(cause.__traceback__)]
-    assert frames == [TwoBugs.Progress.__code__]
-    assert "H6 in Done: Done returned str 'finished'" in texts[0]
-    assert texts[0].endswith("--> Done(NULL, 0x80004005 E_FAIL)")
-    assert any(isinstance(error.__cause__, ZeroDivisionError) for error in found)
+    assert late.__cause__
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(late.__cause__.__traceback__)]
+    assert frames == [Late.Progress.__code__]  # the host's own, not the player's
 
 
 def test_a_conforming_finding_blames_the_host() -> None:
-    (found,) = failures(fuzz_callback(TwoBugs, level="conforming", settings=quick(200)))
+    (found,) = failures(fuzz_callback(ThreeBugs, level="conforming", settings=quick(200)))
     assert found.finding.blame == "host"
     assert found.trace.calls == tuple(sequences.calls('Error(E_FAIL, "")', "Done(NULL, E_FAIL)"))
 
@@ -576,13 +587,12 @@ def test_another_interface_is_fuzzed() -> None:
 
     class BadMeter(Meter):
         def Progress(self, value: int, count: int, total: int) -> int:
-            return value * 100 // (self.limits[1] - self.limits[0]) and 0
+            return value * 100 // self.limits[1] and 0
 
     assert failures(fuzz_callback(Meter, interface=IMAPI_PROGRESS, settings=quick(100))) == []
     (found,) = failures(fuzz_callback(BadMeter, interface=IMAPI_PROGRESS, settings=quick(500)))
     assert isinstance(found.__cause__, ZeroDivisionError)
-    assert [c.method for c in found.trace.calls] == ["SetLimits", "Progress"]
-    assert "--> Progress(0, 0, 0)" in str(found)
+    assert str(found).endswith("    SetLimits(NULL, 0, NULL)\n--> Progress(0, 0, 0)")
 
 
 def test_the_test_is_described() -> None:

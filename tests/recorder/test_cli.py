@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import os
@@ -38,8 +39,12 @@ def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
     )
 
 
+_SEPARATE: Any = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
+"""click 8.1 has to be asked to keep stdout and stderr apart."""
+
+
 def invoke(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(synctape.main, [*map(str, arguments)])
+    result = CliRunner(**_SEPARATE).invoke(synctape.main, [*map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

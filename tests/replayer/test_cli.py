@@ -459,10 +459,10 @@ def test_another_interface_is_recorded_and_replayed(bars: Any) -> None:
 
 
 def test_another_interface_is_recorded_through_com_too(bars: Any) -> None:
-    with recording(bars.Bar(), "copy.tape", interface=IMAPI_PROGRESS) as progress:
-        exposed = com.expose(progress, IMAPI_PROGRESS)
-        pointer = com.wrap(exposed.address, IMAPI_PROGRESS)
-        copy_messages(pointer)
-        pointer.Release()
+    with (
+        recording(bars.Bar(), "copy.tape", interface=IMAPI_PROGRESS) as progress,
+        com.expose(progress, IMAPI_PROGRESS) as exposed,
+    ):
+        copy_messages(com.wrap(exposed.pointer, IMAPI_PROGRESS))
     result = replay("copy.tape", "--match-results", target="bars_of_mine:Bar")
     assert result.exit_code == 0, result.output

@@ -123,6 +123,11 @@ def test_a_factory_that_crashes_later_is_no_crash_of_a_call(host: Callable[..., 
         host(SECOND.format(act="ctypes.string_at(0)")).play(trace(*GOOD))
 
 
+def test_a_factory_that_hangs_later_is_no_hang_of_a_call(host: Callable[..., Isolated]) -> None:
+    with pytest.raises(TargetError, match=r"the factory hung \(no answer for 0\.3 s\)$"):
+        host(SECOND.format(act="threading.Event().wait()")).play(trace(*GOOD), timeout=0.3)
+
+
 def test_a_factory_that_crashes_at_once(host: Callable[..., Isolated]) -> None:
     with pytest.raises(TargetError, match=r"making target own_host.* ended with SIGSEGV"):
         host(SECOND.replace("> 1", "> 0").format(act="ctypes.string_at(0)")).play(trace(*GOOD))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sequences import GOOD, regression, save, trace
@@ -81,7 +82,7 @@ def test_a_failure_shows_what_was_found_and_the_calls(pytester: pytest.Pytester)
             '  0  Progress("Downloading", 0, 2) -> S_OK',
             "> 1  Progress(NULL, 1, 2) -> raised: TypeError: object of type 'NoneType' has no len()",
             "replay it: synctape replay tests/tapes/good.tape --target host_of_project:Host",
-            "FAILED tests/tapes/good.tape::replay - X3: TypeError: object of type 'NoneType' has no len()",
+            "FAILED tests/tapes/good.tape::replay - X3: TypeError: *",
         ]
     )
     result.stdout.no_fnmatch_line("*pytest_plugin*")
@@ -179,13 +180,20 @@ def test_one_child_serves_the_session_and_ends_with_it(
 ) -> None:
     from replayer.isolation import Isolated
 
-    opened: list[Isolated] = []
-    closed: list[Isolated] = []
-    init, close = Isolated.__init__, Isolated.close
-    monkeypatch.setattr(Isolated, "__init__", lambda self, *a, **k: (opened.append(self), init(self, *a, **k))[1])
-    monkeypatch.setattr(Isolated, "close", lambda self: (closed.append(self), close(self))[1])
+    lives: list[str] = []
+
+    class Counted(Isolated):
+        def __init__(self, *arguments: Any, **options: Any):
+            lives.append("opened")
+            super().__init__(*arguments, **options)
+
+        def close(self) -> None:
+            lives.append("closed")
+            super().close()
+
+    monkeypatch.setattr("replayer.isolation.Isolated", Counted)
     play(pytester, host="deadly_host_of_project").assert_outcomes(passed=3)
-    assert len(opened) == 1 and closed == opened
+    assert lives == ["opened", "closed"]
 
 
 # ------------------------------------------------------------------------------------------------ wrong usage
