@@ -117,7 +117,12 @@ class AppendFile:
             return
         base = end - end % mmap.ALLOCATIONGRANULARITY
         self._size = min(self._size * 2, _LARGEST_WINDOW)
-        window = self._map(base, max(self._size, (end - base + needed + 0xFFFF) & ~0xFFFF))
+        try:
+            window = self._map(base, max(self._size, (end - base + needed + 0xFFFF) & ~0xFFFF))
+        except (OSError, ValueError):
+            if self.closed:  # by a signal handler, likewise
+                return
+            raise
         window.seek(end - base)
         write = self._writer(window)
         if self._window is full and not self.closed:

@@ -6,6 +6,7 @@ events before it stand.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ from recorder.calls import (
     Thread,
 )
 from recorder.encoding import MAX_HEX_DIGITS, MAX_INTERNED_UNITS, MAX_TEXTS, MAX_THREADS, Kind
-from recorder.interface import Interface, Method, Type
+from recorder.interface import Interface, Type
 
 __all__ = ["DECODE_ERRORS", "HEADER_FIELDS", "Decoder", "decode_header"]
 
@@ -91,7 +92,7 @@ class Decoder:
 
     def __init__(self, header: Header, threads: list[Thread]):
         self._methods = header.interface.slots
-        self._quick: dict[int, tuple[str, int, Callable[[Any], tuple[Argument, ...] | None]]] = {}
+        self._quick: dict[int, tuple[str, int, _Arguments]] = {}
         self._tick = header.tick_ns
         self._threads = threads
         self._texts: dict[int, str | None] = {0: None}
@@ -103,8 +104,8 @@ class Decoder:
         self.crc = 0
         self.stopped: str | None = None
         for slot, method in enumerate(self._methods):
-            if (quick := _quick(method, self._texts)) is not None:
-                self._quick[Kind.ENTER + slot] = (method.name, 3 + len(method.inputs), quick)
+            if (quick := _quick(tuple(p.type for p in method.inputs))) is not None:
+                self._quick[Kind.ENTER + slot] = (method.name, 3 + len(method.inputs), quick(self._texts))
 
     @property
     def count(self) -> int:
@@ -255,18 +256,22 @@ class Decoder:
         return text
 
 
-def _quick(method: Method, texts: dict[int, str | None]) -> Callable[[Any], tuple[Argument, ...] | None] | None:
-    """A function that decodes the usual arguments: interned texts and integers.
+_Arguments = Callable[[Any], tuple[Argument, ...] | None]
+
+
+@functools.lru_cache(maxsize=256)
+def _quick(types: tuple[Type, ...]) -> Callable[[dict[int, str | None]], _Arguments] | None:
+    """Given the table of texts, a function that decodes the usual arguments: interned texts and integers.
 
     It gives None, or raises one of DECODE_ERRORS, for any others; there is none for a method that takes others.
     """
-    places = [(f"r[{3 + position}]", parameter.type) for position, parameter in enumerate(method.inputs)]
-    if any(kind not in (Type.TEXT, Type.IID) and not kind.is_integer for _, kind in places):
+    places = [(f"r[{3 + position}]", kind.is_integer) for position, kind in enumerate(types)]
+    if not all(kind.is_integer or kind in (Type.TEXT, Type.IID) for kind in types):
         return None
-    given = "".join(f"{place}, " if kind.is_integer else f"texts[{place}], " for place, kind in places)
-    checks = "".join(f"type({place}) is " for place, kind in places if kind.is_integer)
-    source = f"lambda r: ({given})" + (f" if {checks}int else None" if checks else "")
-    quick: Callable[[Any], tuple[Argument, ...] | None] = eval(source, {"texts": texts})
+    given = "".join(f"{place}, " if integer else f"texts[{place}], " for place, integer in places)
+    checks = "".join(f"type({place}) is " for place, integer in places if integer)
+    source = f"lambda texts: lambda r: ({given})" + (f" if {checks}int else None" if checks else "")
+    quick: Callable[[dict[int, str | None]], _Arguments] = eval(source)
     return quick
 
 

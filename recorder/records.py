@@ -151,8 +151,6 @@ class Records:
 
     def _fill(self, keep: int, *, counted: bool = False) -> None:
         """Read on, keeping the bytes from offset `keep`."""
-        if self._file.closed:
-            raise OSError("the file was closed")
         pending = self._chunk[keep - self._base :]
         data = self._file.read(max(_CHUNK, len(pending)))
         if not data:
@@ -181,7 +179,7 @@ class Records:
         """CRC-32 of the file's first `end` bytes."""
         self._file.seek(self._origin)
         crc = 0
-        while end > 0 and (data := self._file.read(min(end, 1 << 20))):
+        while end > 0 and (data := self._file.read(min(end, _CHUNK))):
             crc = zlib.crc32(data, crc)
             end -= len(data)
         return crc

@@ -221,6 +221,9 @@ class TraceReader:
         except Cut:
             self._damaged("ends without an end record")
         except DECODE_ERRORS as error:
+            if self._file.closed:
+                self._damaged("cannot be read further (the file was closed)")
+                return
             self._damaged(f"damaged record ({_reason(error)})")
         except OSError as error:
             self._damaged(f"cannot be read further ({error.strerror or error})")
@@ -240,7 +243,6 @@ class TraceReader:
         self.damage = TraceDamage(self._records.offset, reason, self._decoder.count)
 
     def _read_header(self) -> Header:
-        problem: str
         try:
             record = next(self._records.checked(1))
             if not isinstance(record, tuple) or record[0] != MAGIC:
@@ -251,21 +253,21 @@ class TraceReader:
                 problem = _newer(record[1])
             else:
                 return decode_header(record[2])
-        except Cut:
-            problem = "is empty or ends inside its header; not a trace"
-        except (InterfaceError, *DECODE_ERRORS) as error:
+        except (Cut, InterfaceError, *DECODE_ERRORS) as error:
             problem = self._no_header(self._records.head, error)
         raise TraceError(problem, path=self.name, offset=0)
 
     def _no_header(self, head: bytes, error: Exception) -> str:
         """Why a file is no trace, told from its first bytes."""
         magic = MAGIC.encode()
-        if head[2 : 2 + len(magic)] != magic:
+        found, version = head[2 : 2 + len(magic)], head[2 + len(magic) : 3 + len(magic)]
+        if head.strip(b"\0") and not magic.startswith(found):
             looks = " (it looks like JSON)" if head.lstrip()[:1] in (b"{", b"[") else ""
             return f"is not a synctape trace{looks}"
-        version = head[2 + len(magic)] if len(head) > 2 + len(magic) else 0
-        if VERSION < version < 0x80:  # a newer version may check its records in another way
-            return _newer(version)
+        if version and VERSION < version[0] < 0x80:  # a newer version may check its records in another way
+            return _newer(version[0])
+        if isinstance(error, Cut):
+            return "is empty or ends inside its header; not a trace"
         return f"has a header that does not read: {_reason(error)}"
 
 

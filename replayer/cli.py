@@ -125,6 +125,7 @@ def _oracles(context: click.Context, parameter: click.Parameter, values: tuple[s
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
 @click.pass_context
+@stoppable()
 def replay(
     context: click.Context,
     *,
@@ -156,10 +157,8 @@ def replay(
     options = PlayOptions(pace=pace, main_thread=main_thread, collect=2)
     judging = Judging(Level[level.upper()], slow, match_results, disable)
     command = _reproduce(target, _given_options(context))
-    with (
-        stoppable(),
-        open_player(target, interface, isolate=isolate, options=options, limits=Limits(timeout, memory)) as player,
-    ):
+    limits = Limits(timeout, memory)
+    with open_player(target, interface, isolate=isolate, options=options, limits=limits) as player:
         require_target(player)
         reports: list[Report] = [] if junit is None else [JUnitReport(junit, target, command)]
         reports += [_ErrorLines(), _on_stdout(as_json, command)]  # what is printed is in the file, too
@@ -208,15 +207,15 @@ def _on_stdout(as_json: bool, command: Callable[[Verdict], str]) -> Report:
 
 
 class _ErrorLines:
-    """A line on stderr for each trace that could not be replayed."""
+    """A line on stderr for each trace that could not be replayed, and for an interrupt."""
 
     def verdict(self, verdict: Verdict) -> None:
         if verdict.status is Status.ERROR:
             click.echo(f"synctape: {shown(verdict.name)}: {shown(verdict.message)}", err=True)
 
     def end(self, summary: Summary) -> None:
-        if summary.stopped:
-            click.echo(f"synctape: {summary.stopped}", err=True)
+        if summary.stopped == "interrupted":  # what else stops a run is told by the root command
+            click.echo("synctape: interrupted", err=True)
 
 
 @click.command(short_help="Say what the code of a finding or rule means.")

@@ -77,7 +77,12 @@ ANYTHING: st.SearchStrategy[Argument] = st.one_of(
     st.binary(max_size=8),
     st.builds(Opaque, TEXTS, TEXTS),
 )
-TYPICAL = {Type.TEXT: TEXTS, Type.IID: TEXTS, Type.HANDLE: HANDLES, Type.POINTER: HANDLES}
+TYPICAL: dict[Type, st.SearchStrategy[Any]] = {
+    Type.TEXT: TEXTS,
+    Type.IID: TEXTS,
+    Type.HANDLE: HANDLES,
+    Type.POINTER: HANDLES,
+}
 OUTCOMES = st.one_of(
     st.just(Outcome()),
     st.builds(
@@ -110,12 +115,13 @@ def traces(draw: st.DrawFn) -> Trace:
     open_calls: list[int] = []
     number = 0
     for _ in range(draw(st.integers(0, 12))):
-        if open_calls and draw(st.booleans()):
+        ends = draw(st.booleans())
+        if open_calls and ends:
             ended = open_calls.pop(draw(st.integers(0, len(open_calls) - 1)))
             events.append(Leave(ended, draw(OUTCOMES)))
             continue
         method = draw(st.sampled_from(interface.slots))
-        args = [draw(TYPICAL.get(p.type, INTEGERS) | ANYTHING) for p in method.inputs]
+        args = [draw(st.one_of(TYPICAL.get(p.type, INTEGERS), ANYTHING)) for p in method.inputs]
         if draw(st.integers(0, 9)) == 0:  # an odd arity
             args = draw(st.lists(ANYTHING, max_size=5))
         time = draw(st.integers(0, 2**45)) * TICK
@@ -179,7 +185,7 @@ def test_every_field_of_a_header_comes_back() -> None:
 
 
 def test_text_in_a_header_that_utf_8_cannot_hold_is_escaped() -> None:
-    trace = Trace(Header(provenance={"path": "a\udc80", 5: 2**70}))
+    trace = Trace(Header(provenance={"path": "a\udc80", "5": 2**70}))
     assert load_trace(dump_trace(trace)).header.provenance == {"path": "a\\udc80", "5": str(2**70)}
 
 
@@ -316,7 +322,8 @@ def header_of(version: object = 1, fields: object = None) -> bytes:
         (b'{"calls": []}', r"is not a synctape trace \(it looks like JSON\)"),
         (b"\xef\xbb\xbf<xml/>", "is not a synctape trace"),
         (b"\x93\xa9other-one\x01\x80\xcc\x01", "is not a synctape trace"),
-        (os.urandom(0) + b"\xc1" * 100, "is not a synctape trace"),
+        (b"\xc1" * 100, "is not a synctape trace"),
+        (b"\x93", "is empty or ends inside its header; not a trace"),
         (header_of()[:100], "is empty or ends inside its header; not a trace"),
         (header_of()[:-1] + b"\xff", r"has a header that does not read: check does not match"),
         (header_of(2), "format 2, this synctape reads up to 1; upgrade synctape"),
@@ -527,6 +534,7 @@ def test_any_changed_byte_is_found_and_what_is_before_is_given() -> None:
 def test_a_record_torn_in_mid_copy_is_no_record(kind: str) -> None:
     """In a zero-filled file: the first or the last bytes of a record are there, or, of a long one, both."""
     starts = offsets(SAMPLE)
+    rng = random.Random(1)
     for start, end in itertools.pairwise(starts[1:]):
         before = load_trace(SAMPLE[:start]).events
         record = SAMPLE[start:end]
@@ -535,7 +543,7 @@ def test_a_record_torn_in_mid_copy_is_no_record(kind: str) -> None:
         elif kind == "suffix":
             torn = [bytes(cut) + record[cut:] for cut in range(1, len(record))]
         elif len(record) > 32:
-            holes = [(a, b) for a in range(1, len(record), 3) for b in range(a + 1, len(record) + 1, 5)]
+            holes = [sorted(rng.sample(range(1, len(record) + 1), 2)) for _ in range(100)]
             torn = [record[:a] + bytes(b - a) + record[b:] for a, b in holes]
         else:
             torn = []
@@ -599,19 +607,18 @@ def hostile(rng: random.Random) -> bytes:
     head = rng.choice(
         [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\x7f\xff\xff\xff", b"\xc6\xff\xff\xff\xff"]
     )
-    nest = rng.choice([b"\x91", b"\x81\xa1x", b"\xdc\x00\x01", b"\x9f", b"\xdd\0\0\x0f\xff"]) * rng.randrange(
-        1, 3000
-    )
-    wild = msgpack.packb(
-        [rng.choice([0, 1, 2, 3, 4, 9, 19, 20, 21, 99]), *[rng.choice(ODD) for _ in range(rng.randrange(9))]]
-    )
-    return rng.choice([head, nest, head + nest, checked(wild), checked(wild), checked(wild)[:-1], nest + wild])
+    opening = rng.choice([b"\x91", b"\x81\xa1x", b"\xdc\x00\x01", b"\x9f", b"\xdd\0\0\x0f\xff"])
+    nest = opening * rng.randrange(1, 3000)
+    kind = rng.choice([0, 1, 2, 3, 4, 9, 19, 20, 21, 99])
+    wild = msgpack.packb([kind, *(rng.choice(ODD) for _ in range(rng.randrange(9)))])
+    parts: list[bytes] = [head, nest, head + nest, checked(wild), checked(wild), checked(wild)[:-1], nest + wild]
+    return rng.choice(parts)
 
 
 ODD: list[Any] = [
     None, True, 0, 1, -1, 127, 2**16, 2**63, -(2**63), 1.5, float("nan"), "", "x", "y" * 2000, b"", b"\0\xd8",
     b"odd", [], [[]], {}, {"v": 1}, {"t": 9}, {"h": "x"}, {"o": [0, 1]}, {"o": "ab"}, {"i": "0x10"}, {"i": "zz"},
-    {1: 2},    msgpack.ExtType(5, b"x"), msgpack.Timestamp(5), {"v": {}}, {"t": None}, {"i": 5},
+    {1: 2}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(5), {"v": {}}, {"t": None}, {"i": 5},
 ]  # fmt: skip
 
 
@@ -736,15 +743,17 @@ def test_a_file_of_any_size_is_read_in_constant_memory(tmp_path: Path, end: bool
         (b"\x91" * 500_000, 4),
         (b"\xdc\x0f\xff" * 100_000, 48),
         (checked(b"\xdd\x00\x00\x0f\xff" + b"\x90" * 4095), 4),
-        (b"\xdc\x0f\xff" + (b"\xdc\x0f\xff" + b"\x80" * 4095) * 4095, 40),
-        (b"\xdc\x0f\xff" + (b"\xdc\x0f\xff" + b"\x91\xc0" * 4095) * 4095, 40),
+        (b"\xdc\x0f\xff" + (b"\xdc\x0f\xff" + b"\x80" * 4095) * 4095, 24),
+        (b"\xdc\x0f\xff" + (b"\xdc\x0f\xff" + b"\x91\xc0" * 4095) * 4095, 24),
         (checked(msgpack.packb([2, (1 << 16) - 1, 0, 0, ""])), 16),
     ],
     ids=["text", "array", "deep", "deep arrays", "wide", "maps", "arrays", "thread"],
 )
 def test_hostile_input_takes_little_memory(data: bytes, limit: int) -> None:
+    data = header_of() + data + bytes(10)
+
     def read() -> None:
-        trace = load_trace(header_of() + data + bytes(10))
+        trace = load_trace(data)
         assert trace.events == ()
         assert trace.damage is not None
 

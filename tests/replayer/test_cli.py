@@ -152,7 +152,7 @@ def test_a_slow_call_is_found_by_its_limit(corpus: Path) -> None:
 
 
 def test_json_is_an_object_a_line(corpus: Path) -> None:
-    (corpus / "bad.tape").write_text("{}")
+    (corpus / "bad.tape").write_text('{"calls": []}')
     result = replay("tapes", "--json", target=NULL_TEXT)
     *verdicts, last = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(v["trace"], v["status"]) for v in verdicts] == [

@@ -129,7 +129,7 @@ def test_a_missing_file_is_told_in_a_line(tmp_path: Path) -> None:
 def test_the_recorded_interface_is_that_of_the_first_trace_that_reads(tmp_path: Path) -> None:
     other = save(tmp_path, "other", Trace(header=Trace().header.__class__(interface=OTHER)))
     broken, text = tmp_path / "broken.tape", tmp_path / "other.txt"
-    broken.write_bytes(b"{}")
+    broken.write_bytes(b'{"calls": []}')
     text.write_text(to_text(load(other)), encoding="utf-8")
     assert recorded_interface([broken, other]).iid == OTHER.iid
     assert recorded_interface([text]).iid == OTHER.iid

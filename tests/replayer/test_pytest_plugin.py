@@ -106,7 +106,7 @@ def test_a_fixed_regression_passes_and_says_so(pytester: pytest.Pytester) -> Non
 
 
 def test_a_trace_that_cannot_be_replayed_fails_in_a_line(pytester: pytest.Pytester) -> None:
-    (pytester.path / "tests" / "bad.tape").write_text("{}")
+    (pytester.path / "tests" / "bad.tape").write_text('{"calls": []}')
     result = play(pytester, "tests/bad.tape", "tests/tapes/plain.tape")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(

@@ -252,7 +252,7 @@ def test_a_file_is_called_by_its_path(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_trace_is_an_error_of_its_own(tmp_path: Path) -> None:
     good = save(tmp_path, "good", trace(*GOOD))
-    (tmp_path / "bad.tape").write_text("{}")
+    (tmp_path / "bad.tape").write_text('{"calls": []}')
     answers = [*replay_files([tmp_path / "bad.tape", good], here("clean"))]
     assert [answer.status for answer in answers] == [Status.ERROR, Status.PASSED]
     assert answers[0].message == "is not a synctape trace (it looks like JSON)"
