@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import hypothesis
@@ -79,8 +80,8 @@ def main() -> None:
     for number in range(ROUNDS):
         for level in Level:
             sequences = [calls[:] for _, calls in engine.sequences(number, level, BATCH)]
-            reference = seconds(lambda sequences=sequences: bare(sequences))
-            loop = seconds(lambda number=number, level=level: engine.run(number, level, BATCH))
+            reference = seconds(partial(bare, sequences))
+            loop = seconds(partial(engine.run, number, level, BATCH))
             note(f"mutate + play + judge, {level}", loop / reference)
         picks = [bases[random.randrange(len(bases))] for _ in range(BATCH)]
 
@@ -89,7 +90,7 @@ def main() -> None:
                 environment.used.clear()
                 mutate(base, environment, Level.HOSTILE)
 
-        note("one mutation / playing the sequence bare", seconds(mutations) / seconds(lambda p=picks: bare(p)))
+        note("one mutation / playing the sequence bare", seconds(mutations) / seconds(partial(bare, picks)))
 
     ours = statistics.median(figures["mutate + play + judge, hostile"])
     sequences = [calls[:] for _, calls in engine.sequences(0, Level.HOSTILE, BATCH)]

@@ -81,6 +81,7 @@ class Summary:
     found: list[Found]
     stopped: str
     files: dict[str, Path] = field(default_factory=dict)
+    interrupt: KeyboardInterrupt | None = None
 
 
 class Campaign:
@@ -123,7 +124,7 @@ class Campaign:
         self._started = time.monotonic()
         options = self.options
         limits = Limits(options.timeout, options.memory)
-        stopped = "time"
+        stopped, interrupt = "time", None
         with Isolated(self.spec, self.interface, limits=limits) as self._player:
             try:
                 self._replay_corpus()
@@ -131,10 +132,10 @@ class Campaign:
                     stopped = self._search_on()
             except _FirstFailure:
                 stopped = "first failure"
-            except KeyboardInterrupt:
-                stopped = "interrupted"
+            except KeyboardInterrupt as stop:
+                stopped, interrupt = "interrupted", stop
         self._tick()
-        return Summary(self.progress, list(self.found.values()), stopped, self.files)
+        return Summary(self.progress, list(self.found.values()), stopped, self.files, interrupt)
 
     # --- the search ---------------------------------------------------------------------------------------------
 

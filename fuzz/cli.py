@@ -20,7 +20,9 @@ from recorder.contract import Level, contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import find_interface
+from recorder.provider import current_folder_importable
 from recorder.trace import write_trace
+from replayer.cli import Terminated, stoppable
 from replayer.corpus import find_traces, load
 from replayer.isolation import Isolated, Limits
 from replayer.oracles import ORACLES, Finding, Judge
@@ -70,7 +72,8 @@ def fuzz(**options: Any) -> None:
     time or the runs are used up.  Each failure is minimised and written as a .tape and a .txt.
     Exit code: 0 nothing found, 1 failures, 2 bad input or nothing executed, 3 the executor failed, 130 on Ctrl-C.
     """
-    interface = find_interface(options["interface_name"])
+    with current_folder_importable():
+        interface = find_interface(options["interface_name"])
     seeds = _seeds(options["folders"], interface)
     seed = options["seed"] if options["seed"] is not None else random.SystemRandom().randrange(2**32)
     campaign_options = CampaignOptions(
@@ -86,7 +89,7 @@ def fuzz(**options: Any) -> None:
     )
     spec, as_json = options["target"], options["as_json"]
     junit = JUnitReport(options["junit"], spec, lambda verdict: "") if options["junit"] else None
-    with LiveProgress(quiet=as_json) as live:
+    with stoppable(), LiveProgress(quiet=as_json) as live:
         live.say(f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
         folder = Path(options["findings"])
         campaign = Campaign(
@@ -135,8 +138,8 @@ def _announcement(found: Found, path: Path | None) -> str:
 
 
 def _exit_code(summary: Summary) -> int:
-    if summary.stopped == "interrupted":
-        return 130
+    if summary.interrupt is not None:
+        return 143 if isinstance(summary.interrupt, Terminated) else 130
     if summary.found:
         return 1
     return 0 if summary.progress.runs or summary.progress.corpus else 2

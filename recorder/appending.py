@@ -124,9 +124,9 @@ class AppendFile:
                 return
             raise
         window.seek(end - base)
-        write = self._writer(window)
-        if self._window is full and not self.closed:
-            self._claim = len(window)
+        write, size = self._writer(window), len(window)
+        if self._window is full and not self.closed:  # nothing can come in between from here on
+            self._claim = size
             self._window = window
             self._base = base
             self.write = write

@@ -83,7 +83,9 @@ def test_windows_grow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gil", [True, False])
-def test_threads_lose_nothing(tmp_path: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch, gil: bool) -> None:
+def test_threads_lose_nothing(
+    tmp_path: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch, gil: bool
+) -> None:
     monkeypatch.setattr(appending, "GIL", gil and appending.GIL)
     file = opened(tmp_path / "a")
     barrier = threading.Barrier(8)
@@ -101,7 +103,9 @@ def test_threads_lose_nothing(tmp_path: Path, small_windows: int, monkeypatch: p
     file.close(lambda crc: b"")
     data = (tmp_path / "a").read_bytes()
     records = [data[start : start + 5] for start in range(0, len(data), 5)]
-    assert sorted(records) == sorted(b"%c%04d" % (letter, number) for letter in b"abcdefgh" for number in range(1000))
+    assert sorted(records) == sorted(
+        b"%c%04d" % (letter, number) for letter in b"abcdefgh" for number in range(1000)
+    )
     for letter in b"abcdefgh":
         own = [record for record in records if record[0] == letter]
         assert own == sorted(own)
@@ -115,7 +119,10 @@ def test_closing_while_threads_write(tmp_path: Path, small_windows: int) -> None
         started = threading.Barrier(5)
 
         def write(
-            number: int, file: AppendFile = file, started: threading.Barrier = started, written: list[list[bytes]] = written
+            number: int,
+            file: AppendFile = file,
+            started: threading.Barrier = started,
+            written: list[list[bytes]] = written,
         ) -> None:
             started.wait()
             count = 0
@@ -260,7 +267,9 @@ class Run:
 
 
 @pytest.mark.parametrize("count", [1, 2000])
-def test_a_handler_may_append_in_the_middle(tmp_path: Path, small_windows: int, inject: Inject, count: int) -> None:
+def test_a_handler_may_append_in_the_middle(
+    tmp_path: Path, small_windows: int, inject: Inject, count: int
+) -> None:
     """A signal handler or a finaliser appends at any point where one can run."""
 
     def action(file: AppendFile) -> None:

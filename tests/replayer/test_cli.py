@@ -242,6 +242,16 @@ def test_a_bad_file_among_good_ones_is_told_and_the_others_are_replayed(bad: Pat
     assert "2 traces: 1 passed, 0 failed, 0 fixed, 1 errors" in result.stdout
 
 
+def test_an_interface_of_the_current_folder_can_be_named(bad: Path) -> None:
+    (bad / "interfaces_of_this_folder.py").write_text(
+        "from recorder.interface import Interface\nfrom recorder.interfaces import IUNKNOWN\n"
+        "MINE = Interface('IMine', '{00000000-0000-0000-0000-000000000002}', (), base=IUNKNOWN)\n"
+    )
+    result = replay("good.tape", "--interface", "interfaces_of_this_folder:MINE")
+    assert result.exit_code == 2
+    assert "the target is used as IMine {00000000-" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
