@@ -57,7 +57,11 @@ _LEVELS = click.Choice([str(level) for level in Level])
     "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
 )
 @click.option(
-    "--memory", type=click.IntRange(min=0), default=2048, show_default=True, help="MiB for the target; 0: no limit."
+    "--memory",
+    type=click.IntRange(min=0),
+    default=2048,
+    show_default=True,
+    help="MiB for the target; 0: no limit.",
 )
 @click.option(
     "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."

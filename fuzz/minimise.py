@@ -134,9 +134,10 @@ class _Shrinker:
                 if len(values) < 2 and sum(c.method == method for c in self.calls) < 2:
                     continue
                 for simple in _SIMPLEST:
-                    if any(type(simple) is type(value) for value in values) and self._try(
-                        [_with(c, position, simple) if c.method == method else c for c in self.calls]
-                    ):
+                    if not any(type(simple) is type(value) for value in values):
+                        continue
+                    candidate = [_with(c, position, simple) if c.method == method else c for c in self.calls]
+                    if candidate == self.calls or self._try(candidate):
                         break
 
     def _simplify_together(self) -> None:

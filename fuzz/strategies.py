@@ -23,6 +23,7 @@ ends.  Four habits make it the fewest calls with the simplest arguments:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import traceback
@@ -385,11 +386,11 @@ class _Sequence:
         if self.strict and not self.failed and complete:
             wanted = modes.index(_COMPLETE)
         elif isinstance(hint, int) and isinstance(limit_hint, int):
-            wanted = modes.index(
-                _REGULAR if 0 <= hint <= limit_hint > 0 else _FREE if not self.strict else _REGULAR
-            )
+            regular = self.strict or 0 <= hint <= limit_hint > 0
+            wanted = modes.index(_REGULAR if regular else _FREE)
         mode = modes[self.number(0, len(modes) - 1, wanted)]
-        at, of = self.position or (0, 0)
+        last = self.position
+        at, of = last or (0, 0)
         if mode == _FREE:
             at = self.integer(low, high, hint)
             of = self.integer(limit_low, limit_high, limit_hint)
@@ -399,7 +400,7 @@ class _Sequence:
         elif mode == _UNKNOWN:
             at = self.integer(0, top)
             of = self.integer(0, 0)
-        elif mode == _BACK and self.position:
+        elif mode == _BACK and last:
             at = self.integer(min(0, at), at)
             of = self.integer(of, of)
         elif mode == _COMPLETE:
@@ -411,9 +412,9 @@ class _Sequence:
         else:
             at = self.integer(0, top, hint)
             of = self.integer(max(at, 1), limit_high, limit_hint)
-        same_step = self.position is not None and of == self.position[1] and text in (None, self.text)
-        if self.strict and same_step and self.position and at < self.position[0]:
-            of += 1 if of < limit_high else -1  # a falling index needs another limit (P7)
+        falls = last is not None and at < last[0] and of == last[1] and text in (None, self.text)
+        if self.strict and falls:
+            of += 1 if of < limit_high else -1  # another limit is another step (P7)
         self.position = at, of
         self.text = self.text if text is None else text
         return at, of
@@ -507,9 +508,10 @@ class _Sequence:
         interface = self.contract.interface
         known = (interface.guid.int, interface.root.guid.int, 0, 2**128 - 1)
         if isinstance(hint, str):
-            return hint
-        place = self.number(0, len(known))
-        value = self.number(0, 2**128 - 1, known[place - 1] if place else _NO_HINT)
+            with contextlib.suppress(ValueError):
+                hint = uuid.UUID(hint).int
+        place = self.number(0, len(known), 0 if isinstance(hint, int) else _NO_HINT)
+        value = self.number(0, 2**128 - 1, known[place - 1] if place else hint)
         return f"{{{uuid.UUID(int=value)}}}"
 
     def handle(self, parameter: Parameter, hint: object) -> Handle:
@@ -572,10 +574,13 @@ def fuzz_callback(
     Sequences come from `call_sequences`, or from `mutated` where there are traces.  A call is too slow from
     `slow` seconds on.  `max_examples` sequences are played, without Hypothesis' deadline, its check for slow
     generation and its explain phase, which would see our lines and not the host's; all else is the profile's.
-    `settings` replaces all of that.  The test is a Hypothesis test in every respect.
+    `settings` replaces all of that.  The test is a Hypothesis test in every respect.  Raises ValueError for
+    traces of another interface.
     """
     level = _level(level)
     traces = list(traces)
+    if any(trace.interface != interface for trace in traces):
+        raise ValueError(f"a trace is of another interface than {interface.name}")
     strategy = mutated(traces, level=level) if traces else call_sequences(interface, level=level)
     target = _Witness(object_target(factory, interface))
     judge = Judge(contract_of(interface), slow=slow)
@@ -593,7 +598,7 @@ def fuzz_callback(
                 kinds[found.bucket] = type(
                     f"{found.code}_{found.method}", (SequenceFailed,), {"__module__": __name__}
                 )
-            raise kinds[found.bucket](found, run.trace) from causes.get(found.number if found.code == "X3" else -1)
+            raise kinds[found.bucket](found, run.trace) from causes.get(found.number)
 
     name = getattr(factory, "__name__", type(factory).__name__)
     test.__name__ = test.__qualname__ = f"test_{name}"

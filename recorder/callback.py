@@ -93,6 +93,10 @@ class RecordingCallback:
         for name, member in members.items():
             setattr(type(self), name, member)
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def __enter__(self) -> RecordingCallback:
         return self
 

@@ -73,8 +73,9 @@ class Records:
             end = self._next = self._tell()
             raw = self._chunk[start - self._base : middle - self._base]
             check = CHECKS[zlib.adler32(raw) & 0xFF] if middle - start <= SHORT_RECORD else check_of(raw)
-            if self._chunk[middle - self._base : end - self._base] != check:
-                raise ValueError("check does not match")
+            found = self._chunk[middle - self._base : end - self._base]
+            if found != check:
+                raise ValueError("check does not match" if found.strip(b"\0") else "not written to its end")
             count += 1
             yield record
 

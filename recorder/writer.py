@@ -232,7 +232,7 @@ class TraceWriter:
 
     def token(self, value: Any) -> Argument:
         """A live handle's symbol: the same value gives the same one (interface.md, 4)."""
-        if value is None or isinstance(value, Handle | Opaque):
+        if value is None or type(value) is Handle or type(value) is Opaque:
             return value
         try:
             value = int(value)

@@ -203,8 +203,11 @@ def test_bad_parameters() -> None:
         mutated([])
     with pytest.raises(ValueError, match="no recorded calls"):
         mutated([Trace.from_calls([Call("Release")])])
+    other = Trace.from_calls([Call("GetMax")], Header(interface=IMAPI_PROGRESS))
     with pytest.raises(ValueError, match="different interfaces"):
-        mutated([TRACE, Trace.from_calls([Call("GetMax")], Header(interface=IMAPI_PROGRESS))])
+        mutated([TRACE, other])
+    with pytest.raises(ValueError, match="another interface than IMAPISyncProgressCallback"):
+        fuzz_callback(Host, traces=[other])
 
 
 # --- other interfaces -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -59,11 +60,13 @@ def inject() -> Callable[[Callable[[], object], Callable[[], object], int], bool
     def run(scenario: Callable[[], object], action: Callable[[], object], at: int) -> bool:
         injector = Injector(action, at)
         before = sys.gettrace()
+        gc.disable()  # the points are those of the scenario alone
         sys.settrace(injector)
         try:
             scenario()
         finally:
             sys.settrace(before)
+            gc.enable()
         return injector.happened
 
     return run

@@ -273,7 +273,7 @@ def test_a_handler_may_append_in_the_middle(
     """A signal handler or a finaliser appends at any point where one can run."""
 
     def action(file: AppendFile) -> None:
-        assert all([file.append(b"nested!!") for _ in range(count)])
+        assert all(file.append(b"nested!!") for _ in range(count))
 
     at, happened = 0, True
     while happened:
