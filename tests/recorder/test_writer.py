@@ -493,7 +493,8 @@ print(index, count)
     trace = read_trace(path)
     assert trace.damage is None
     assert [call.args[1] for call in trace.calls if call.method == "Progress"] == list(range(index))
-    assert [call.args[0] for call in trace.calls if call.method == "Error"] == list(range(1, count + 1))
+    errors: list[Any] = [call.args[0] for call in trace.calls if call.method == "Error"]
+    assert sorted(errors) == list(range(1, count + 1))  # a handler may come in the middle of a handler
     assert all(played.outcome and played.outcome.value == 0 for played in trace.played)
 
 

@@ -1,0 +1,71 @@
+"""The house: imports go one way, heavy libraries stay where they belong, public names are listed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+FLOORS = ("recorder", "replayer", "fuzz", "synctape")  # from the ground up
+MODULES = [*sorted(p for floor in FLOORS[:3] for p in (ROOT / floor).rglob("*.py")), ROOT / "synctape.py"]
+NAMES = [str(p.relative_to(ROOT)) for p in MODULES]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_imports_go_down_only(path: Path) -> None:
+    own = FLOORS.index(path.relative_to(ROOT).parts[0].removesuffix(".py"))
+    assert not [name for name in imports(path) if name in FLOORS and FLOORS.index(name) > own]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_libraries_stay_where_they_belong(path: Path) -> None:
+    floor, name, found = path.relative_to(ROOT).parts[0], path.name, set(imports(path))
+    assert "hypothesis" not in found or floor == "fuzz"
+    assert "click" not in found or name in ("cli.py", "synctape.py", "demo.py")
+    assert "pytest" not in found or name in ("pytest_plugin.py", "strategies.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_each_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.name not in ("__init__.py", "pytest_plugin.py")], ids=str
+)
+def test_public_names_are_listed_and_exist(path: Path) -> None:
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    names = module.__all__
+    assert all(hasattr(module, name) for name in names)
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        ("import recorder.callback, recorder.trace, recorder.com", ("hypothesis", "click", "rich", "replayer")),
+        ("import replayer.player, replayer.isolation, replayer.pytest_plugin", ("hypothesis", "click", "fuzz")),
+        ("import synctape", ("hypothesis", "msgpack", "rich", "fuzz", "replayer")),
+        ("import recorder.cli, replayer.cli", ("hypothesis", "fuzz")),
+    ],
+)
+def test_what_starts_fast_imports_little(statement: str, unwanted: tuple[str, ...]) -> None:
+    check = f"import sys; {statement}; print([m for m in {unwanted!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
