@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from recorder.calls import Call, Header, Trace
 from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.text import call_text
-from recorder.trace import write_trace
+from recorder.trace import read_trace, write_trace
 from replayer.oracles import Finding
 from replayer.player import Run
 from replayer.reports import reproduce_line, shown
 from replayer.verdict import Status, Verdict
 
-__all__ = ["Found", "finding_trace", "report_text", "sequence_lines", "write_finding"]
+__all__ = ["Found", "check_folder", "finding_trace", "report_text", "sequence_lines", "write_finding"]
 
 
 @dataclass
@@ -25,7 +26,8 @@ class Found:
     """A failure of a campaign: its minimal sequence and how it was come by.
 
     `seconds` and `executions` count from the campaign's start to its first sight; `count` is how often its
-    bucket was hit in all, as far as screening let it through.
+    bucket was hit in all, as far as screening let it through.  `options` are what `synctape replay` must be
+    told to see it.
     """
 
     finding: Finding
@@ -37,6 +39,7 @@ class Found:
     count: int = 1
     flaky: bool = False
     run: Run | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def stack(self) -> str:
@@ -45,8 +48,15 @@ class Found:
     @property
     def verdict(self) -> Verdict:
         """The failure as the reports of replays take it."""
-        notes = (f"found after {self.seconds:.2f} s and {self.executions} executions, from {self.origin}",)
+        notes = (f"found {self.where}",)
         return Verdict(self.name, Status.FAILED, (self.finding,), notes=notes, run=self.run, seconds=self.seconds)
+
+    @property
+    def where(self) -> str:
+        """When and in what it was found; a failure that no search came upon has no executions."""
+        if not self.executions:
+            return f"in {self.origin}"
+        return f"after {self.seconds:.2f} s and {self.executions} executions, from {self.origin}"
 
     @property
     def name(self) -> str:
@@ -90,9 +100,9 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
         f"method:     {finding.method}",
         f"blame:      {finding.blame}",
         f"level:      {finding.level}",
-        f"found:      after {found.seconds:.2f} s and {found.executions} executions, from {found.origin}",
+        f"found:      {found.where}",
         *(["flaky:      it did not fail each time"] if found.flaky else []),
-        f"reproduce:  {reproduce_line(path, spec)}",
+        f"reproduce:  {reproduce_line(path, spec, found.options)}",
         f"explain:    synctape explain {finding.code}",
         "",
         *sequence_lines(found.calls, interface, finding.number),
@@ -112,21 +122,47 @@ def sequence_lines(calls: Sequence[Call], interface: Interface, failing: int) ->
 
 
 def write_finding(found: Found, folder: Path, interface: Interface, spec: str) -> Path:
-    """Write NAME.tape, NAME.txt and, where it was longer, NAME.original.tape; gives the first one's path.
+    """Write NAME.tape, NAME.txt and, where it was longer, originals/NAME.tape; gives the first one's path.
 
-    A file of the same name holds the same failure and is replaced.  Raises TraceError if it cannot be written.
+    Files that an earlier campaign wrote for the same failure are replaced; what else has such a name stays, and
+    another one is taken.  Raises TraceError if nothing can be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = write_trace(finding_trace(found, interface, spec), folder / f"{found.name}.tape", overwrite=True)
+        names = (found.name if n == 1 else f"{found.name}-{n}" for n in itertools.count(1))
+        path = next(p for name in names if _is_ours(p := folder / f"{name}.tape", found))
+        write_trace(finding_trace(found, interface, spec), path, overwrite=True)
+        original = folder / "originals" / path.name
         if found.original != found.calls:
-            original = folder / "originals" / f"{found.name}.tape"
             original.parent.mkdir(exist_ok=True)
             write_trace(finding_trace(found, interface, spec, original=True), original, overwrite=True)
+        else:
+            original.unlink(missing_ok=True)
         text = path.with_suffix(".txt")
-        part = text.with_suffix(".txt.part")
+        part = path.with_suffix(".txt.part")
         part.write_text(report_text(found, interface, spec, path), encoding="utf-8", errors="backslashreplace")
         os.replace(part, text)
     except OSError as error:
         raise TraceError(f"cannot be written: {error.strerror or error}", path=folder) from None
     return path
+
+
+def _is_ours(path: Path, found: Found) -> bool:
+    """Whether a file may be written: there is none, or one that was kept for the same failure."""
+    beside = (path.with_suffix(".txt"), path.parent / "originals" / path.name)
+    if not path.exists():
+        return not any(other.exists() for other in beside)
+    try:
+        kept = read_trace(path).header.provenance.get("finding")
+    except TraceError:
+        return False
+    return isinstance(kept, Mapping) and kept.get("fingerprint") == found.finding.fingerprint
+
+
+def check_folder(folder: Path) -> None:
+    """Raises TraceError if no files can be written there; makes nothing."""
+    exists = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not exists.is_dir():
+        raise TraceError("is a file, not a folder", path=exists)
+    if not os.access(exists, os.W_OK):
+        raise TraceError("cannot be written: Permission denied", path=exists)

@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fuzz.buckets import Found, finding_trace, report_text, sequence_lines, write_finding
-from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary
+from fuzz.buckets import Found, check_folder, finding_trace, report_text, sequence_lines, write_finding
+from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary, stop_word
 from fuzz.live import LiveProgress
-from fuzz.minimise import minimise_finding
-from recorder.calls import Call, Trace
+from fuzz.minimise import minimise_trace
+from recorder.calls import Trace
 from recorder.contract import Level, contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
-from recorder.interfaces import find_interface
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 from recorder.provider import current_folder_importable
 from recorder.trace import write_trace
-from replayer.cli import Terminated, stoppable
-from replayer.corpus import find_traces, load
-from replayer.isolation import Isolated, Limits
-from replayer.oracles import ORACLES, Finding, Judge
-from replayer.player import Run
+from replayer.cli import stoppable
+from replayer.corpus import SUFFIX, find_traces, load, recorded_interface
+from replayer.isolation import Limits
+from replayer.oracles import ORACLES
 from replayer.reports import JUnitReport, report, reproduce_line, shown
-from replayer.target import TargetError
-from replayer.verdict import Status, Verdict
+from replayer.verdict import Status, Verdict, mismatch
 
 __all__ = ["corpus", "demo", "fuzz", "minimise"]
 
@@ -42,7 +41,9 @@ _LEVELS = click.Choice([str(level) for level in Level])
     "--corpus", "folders", multiple=True, type=click.Path(), help="Traces to start from (file or folder)."
 )
 @click.option(
-    "--max-time", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds; 0: no bound."
+    "--max-time",
+    type=click.FloatRange(min=0),
+    help="Seconds; 0: no bound.  [default: 60, with --max-runs no bound]",
 )
 @click.option("--max-runs", type=click.IntRange(min=1), help="Sequences to play in the search.")
 @click.option("--seed", type=int, help="The same seed with --max-runs gives the same run.  [default: a new one]")
@@ -67,35 +68,32 @@ _LEVELS = click.Choice([str(level) for level in Level])
     "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
 )
 @click.option("--disable", multiple=True, type=click.Choice(list(ORACLES)), help="An oracle that does not look.")
-@click.option("--interface", "interface_name", default="IMAPISyncProgressCallback", show_default=True)
+@click.option(
+    "--interface",
+    "interface_name",
+    metavar="NAME",
+    help="Use the target as NAME or module:NAME.  [default: as the traces of --corpus say]",
+)
 @click.option("--isolate", is_flag=True, hidden=True, help="A campaign always plays in child processes.")
 def fuzz(**options: Any) -> None:
     """Search for call sequences on which a target fails.
 
     Replays the corpus first (without --corpus the traces that ship with synctape), then mutates it until the
     time or the runs are used up.  Each failure is minimised and written as a .tape and a .txt.
-    Exit code: 0 nothing found, 1 failures, 2 bad input or nothing executed, 3 the executor failed, 130 on Ctrl-C.
+    Exit code: 0 nothing found, 1 failures, 2 bad input or nothing executed, 3 the executor failed, 130 and 143
+    interrupted and terminated.
     """
+    folder, junit_path = Path(options["findings"]), options["junit"]
+    check_folder(folder)
     with current_folder_importable():
-        interface = find_interface(options["interface_name"])
+        interface = _interface(options["interface_name"], options["folders"])
     seeds = _seeds(options["folders"], interface)
-    seed = options["seed"] if options["seed"] is not None else random.SystemRandom().randrange(2**32)
-    campaign_options = CampaignOptions(
-        seed=seed,
-        max_time=options["max_time"] or None,
-        max_runs=options["max_runs"],
-        level=Level[options["level"].upper()],
-        exit_first=options["exitfirst"],
-        slow=options["slow"],
-        timeout=options["timeout"],
-        memory=options["memory"] or None,
-        disabled=frozenset(options["disable"]),
+    campaign_options = _campaign_options(options)
+    spec, seed, as_json = options["target"], campaign_options.seed, options["as_json"]
+    junit = (
+        JUnitReport(junit_path, spec, lambda verdict: _reproduce(summary, verdict, spec)) if junit_path else None
     )
-    spec, as_json = options["target"], options["as_json"]
-    junit = JUnitReport(options["junit"], spec, lambda verdict: "") if options["junit"] else None
     with stoppable(), LiveProgress(quiet=as_json) as live:
-        live.say(f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
-        folder = Path(options["findings"])
         campaign = Campaign(
             spec,
             seeds,
@@ -105,12 +103,39 @@ def fuzz(**options: Any) -> None:
             watch=live,
             announce=lambda found, path: live.say(_announcement(found, path)),
         )
-        summary = campaign.run()
+        try:
+            live.say(f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
+            summary = campaign.run()
+        except KeyboardInterrupt as stop:  # before the search, or after it
+            summary = Summary(campaign.progress, [], stop_word(stop), campaign.files)
     if junit:
         verdicts = [found.verdict for found in summary.found] or [Verdict("campaign", Status.PASSED)]
         report(verdicts, [junit], len(verdicts))
     (_print_json if as_json else _print_summary)(summary, spec, seed, interface)
     sys.exit(_exit_code(summary))
+
+
+def _campaign_options(options: dict[str, Any]) -> CampaignOptions:
+    max_time = options["max_time"]
+    if max_time is None and options["max_runs"] is None:
+        max_time = CampaignOptions.max_time
+    return CampaignOptions(
+        seed=options["seed"] if options["seed"] is not None else random.SystemRandom().randrange(2**32),
+        max_time=max_time or None,
+        max_runs=options["max_runs"],
+        level=Level[options["level"].upper()],
+        exit_first=options["exitfirst"],
+        slow=options["slow"],
+        timeout=options["timeout"],
+        memory=options["memory"] or None,
+        disabled=frozenset(options["disable"]),
+    )
+
+
+def _interface(name: str | None, folders: tuple[str, ...]) -> Interface:
+    if name is not None:
+        return find_interface(name)
+    return recorded_interface(find_traces(folders)) if folders else IMAPI_SYNC_PROGRESS_CALLBACK
 
 
 def _seeds(folders: tuple[str, ...], interface: Interface) -> list[tuple[str, Trace]]:
@@ -120,16 +145,19 @@ def _seeds(folders: tuple[str, ...], interface: Interface) -> list[tuple[str, Tr
     else:
         from corpora import folder
 
-        shipped = folder(interface.name)
-        paths = find_traces([shipped]) if shipped.is_dir() else []
+        paths = sorted(folder(interface.name).rglob(f"*{SUFFIX}"))
     seeds = []
     for path in paths:
         trace = load(path)
-        if trace.interface != interface:
-            message = f"{path}: a trace of {trace.interface.name}, the target's interface is {interface.name}"
-            raise SynctapeError(message)
+        if why := mismatch(trace.interface, interface):
+            raise SynctapeError(f"{path}: {why}")
         seeds.append((str(path), trace))
     return seeds
+
+
+def _reproduce(summary: Summary, verdict: Verdict, spec: str) -> str:
+    found = next((found for found in summary.found if found.name == verdict.name), None)
+    return reproduce_line(summary.files[found.name], spec, found.options) if found else ""
 
 
 def _announcement(found: Found, path: Path | None) -> str:
@@ -141,9 +169,12 @@ def _announcement(found: Found, path: Path | None) -> str:
     )
 
 
+_SIGNALS = {"interrupted": signal.SIGINT, "terminated": signal.SIGTERM}
+
+
 def _exit_code(summary: Summary) -> int:
-    if summary.interrupt is not None:
-        return 143 if isinstance(summary.interrupt, Terminated) else 130
+    if summary.stopped in _SIGNALS:
+        return 128 + _SIGNALS[summary.stopped]
     if summary.found:
         return 1
     return 0 if summary.progress.runs or summary.progress.corpus else 2
@@ -170,9 +201,14 @@ def _print_summary(summary: Summary, spec: str, seed: int, interface: Interface)
             f"{name} {count}/{progress.applied[name]}" for name, count in progress.earned.most_common(6)
         )
         click.echo(f"mutators:   {best} (new/applied)")
+    if progress.deaths:
+        click.echo(f"replaced:   {progress.deaths} times the searching process, after the target had ended it")
     if progress.unconfirmed:
         click.echo(f"unsure:     {progress.unconfirmed} sequences failed once and not when played alone")
     count = len(summary.found)
+    if not progress.runs and not progress.corpus:
+        click.echo("nothing was executed", err=True)
+        return
     click.echo(f"{count} failure{'' if count == 1 else 's'} found" if count else "nothing found")
 
 
@@ -203,7 +239,7 @@ def _print_json(summary: Summary, spec: str, seed: int, interface: Interface) ->
             "origin": found.origin,
             "calls": [line.strip() for line in sequence_lines(found.calls, interface, finding.number)],
             "path": str(path) if path else None,
-            "reproduce": reproduce_line(path, spec) if path else None,
+            "reproduce": reproduce_line(path, spec, found.options) if path else None,
         }
         click.echo(json.dumps(entry))
     progress = summary.progress
@@ -222,6 +258,7 @@ def _print_json(summary: Summary, spec: str, seed: int, interface: Interface) ->
         "sites": progress.sites,
         "levels": dict(progress.levels),
         "mutators": {n: {"applied": c, "new": progress.earned[n]} for n, c in progress.applied.items()},
+        "deaths": progress.deaths,
         "unconfirmed": progress.unconfirmed,
         "failures": len(summary.found),
     }
@@ -238,16 +275,27 @@ def _print_json(summary: Summary, spec: str, seed: int, interface: Interface) ->
 @click.option(
     "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
 )
-@click.option("--memory", type=click.IntRange(min=1), help="MiB that the target may use.")
-@click.option("--slow", type=click.FloatRange(min=0), default=1.0, show_default=True)
-@click.option("--max-tries", type=click.IntRange(min=1), default=5000, show_default=True)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=0),
+    default=2048,
+    show_default=True,
+    help="MiB for the target; 0: no limit.",
+)
+@click.option(
+    "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
+)
+@click.option(
+    "--max-tries", type=click.IntRange(min=1), default=5000, show_default=True, help="Sequences to play."
+)
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 def minimise(
+    *,
     trace: str,
     target: str,
     output: str,
     timeout: float,
-    memory: int | None,
+    memory: int,
     slow: float,
     max_tries: int,
     force: bool,
@@ -257,50 +305,22 @@ def minimise(
     Code, method, place in the target and level stay the same.  Another failure met on the way is written beside
     OUTPUT.  Exit code: 1 (the trace fails, its minimal form is in OUTPUT), 2 if it does not fail.
     """
-    recorded = load(trace)
-    out = Path(output)
-    if out.exists() and not force:
+    recorded, out = load(trace), Path(output)
+    if os.path.lexists(out) and not force:
         raise SynctapeError(f"{out}: exists already; choose another name, or --force")
-    judge = Judge(contract_of(recorded.interface), slow=slow)
-    with Isolated(target, recorded.interface, limits=Limits(timeout, memory)) as player:
-        run = player.play(recorded)
-        findings = judge.findings(run)
-        if not findings:
-            raise TargetError(f"{trace}: does not fail on {target}; nothing to minimise")
-        finding = _the_one(findings, recorded)
-        others: dict[tuple[str, str, str], tuple[Finding, list[Call], Run]] = {
-            f.bucket: (f, list(recorded.calls), run) for f in findings if f is not finding
-        }
-        short = min(timeout, max(0.25, timeout / 10)) if finding.oracle == "hang" else None
-        minimal = minimise_finding(
-            player,
-            judge,
-            finding,
-            list(recorded.calls),
-            timeout=short,
-            max_tries=max_tries,
-            met=lambda other, calls, seen: others.setdefault(other.bucket, (other, calls, seen)) and None,
-        )
-        others.pop(finding.bucket, None)
-        final = player.play(minimal)
-        shown_again = next((f for f in judge.findings(final) if f.bucket == finding.bucket), None)
-    found = Found(shown_again or finding, minimal, list(recorded.calls), 0.0, 0, trace, run=final)
-    found.flaky = shown_again is None
-    path = write_trace(finding_trace(found, recorded.interface, target), out, overwrite=force)
-    click.echo(report_text(found, recorded.interface, target, path).rstrip())
-    click.echo(f"\n{len(recorded.calls)} calls became {len(minimal)}: {path}")
-    for other, calls, seen in others.values():
-        extra = Found(other, calls, calls, 0.0, 0, f"minimising {trace}", run=seen)
-        beside = write_finding(extra, out.parent, recorded.interface, target)
-        click.echo(f"met on the way: {other.code} {shown(other.message, 160)}: {beside}")
+    check_folder(out.parent)
+    with stoppable():
+        limits = Limits(timeout, memory or None)
+        made = minimise_trace(recorded, target, origin=trace, limits=limits, slow=slow, max_tries=max_tries)
+    found, interface = made.found, recorded.interface
+    _make_folder(out.parent)
+    path = write_trace(finding_trace(found, interface, target), out, overwrite=force)
+    click.echo(report_text(found, interface, target, path).rstrip())
+    click.echo(f"\n{len(found.original)} calls became {len(found.calls)}: {path}")
+    for other in made.others:
+        beside = write_finding(other, out.parent, interface, target)
+        click.echo(f"met on the way: {other.finding.code} {shown(other.finding.message, 160)}: {beside}")
     sys.exit(1)
-
-
-def _the_one(findings: list[Finding], trace: Trace) -> Finding:
-    """The finding that a regression was kept for, else the first."""
-    kept = trace.header.provenance.get("finding")
-    code = kept.get("code") if isinstance(kept, dict) else None
-    return next((f for f in findings if f.code == code), findings[0])
 
 
 # --- corpus ---------------------------------------------------------------------------------------------------
@@ -364,4 +384,4 @@ def demo(keep: str | None, seed: int) -> None:
     """The whole way in under 20 seconds: record, check, replay, fuzz, minimise, replay again."""
     from fuzz.demo import run_demo
 
-    sys.exit(run_demo(Path(keep) if keep else None, seed, os.environ))
+    sys.exit(run_demo(Path(keep) if keep else None, seed))

@@ -8,7 +8,6 @@ regression, fails on the buggy host and passes on the correct one.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -18,6 +17,7 @@ from fuzz.campaign import Campaign, CampaignOptions
 from recorder.callback import recording
 from recorder.contract import lint
 from recorder.samples import mail_folders
+from recorder.text import call_text
 from recorder.trace import read_trace
 from recorder.writer import live_header
 from replayer.isolation import open_player
@@ -33,7 +33,7 @@ _SCENARIOS = ("succeeds", "unreadable_folder", "fails_half_way")
 _SECONDS = 10.0
 
 
-def run_demo(folder: Path | None, seed: int, environment: Mapping[str, str]) -> int:
+def run_demo(folder: Path | None, seed: int) -> int:
     """Go the whole way; gives 0 if each step showed what it is there to show, else 3."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="synctape-demo-", ignore_cleanup_errors=True) as temporary:
@@ -68,10 +68,10 @@ class _Demo:
                 getattr(mail_folders, name)(callback)
             trace = read_trace(path)
             self.traces.append(path)
-            last = sequence_lines(trace.calls[-1:], trace.interface, -1)[0].split("  ", 2)[-1]
-            click.echo(f"   {path.name:24s} {len(trace.calls):4d} calls, the last one {last.strip()}")
             if trace.damage or not trace.calls:
                 return False
+            last = call_text(trace.calls[-1], trace.interface)
+            click.echo(f"   {path.name:24s} {len(trace.calls):4d} calls, the last one {last}")
         return True
 
     def _check(self) -> bool:

@@ -74,18 +74,18 @@ class _Sync:
         self._end()
         return self.calls
 
-    def _call(self, method: str, **values: Argument) -> None:
-        parameters = self.contract.interface.method(method).inputs
-        args = tuple(values[p.name] if p.name in values else value_for(p, self.random) for p in parameters)
-        self.calls.append(Call(method, args))
+    def _call(self, method: str, values: dict[str | None, Argument]) -> None:
+        """A call with these values by parameter, and any that fit for the others."""
+        args = [
+            values[p.name] if p.name in values else value_for(p, self.random)
+            for p in self.contract.interface.method(method).inputs
+        ]
+        self.calls.append(Call(method, tuple(args)))
 
     def _progress(self, text: str | None) -> None:
         series = self.contract.series
         assert series is not None
-        named: dict[str, Argument] = {series.index: self.index, series.limit: self.limit}
-        if series.text:
-            named[series.text] = text
-        self._call(series.method, **named)
+        self._call(series.method, {series.index: self.index, series.limit: self.limit, series.text: text})
 
     def _step(self, room: int) -> None:
         """A new text and limit, then a few positions up to it."""
@@ -106,8 +106,8 @@ class _Sync:
         code = self.random.choice(_FAILURES if self.random.random() < 0.7 else _WARNINGS)
         if hresult.failed(code):
             self.failure = code
-        named: dict[str, Argument] = {report.code: code, report.text: f"Problem 0x{hresult.unsigned(code):08X}"}
-        self._call(report.method, **named)
+        text = f"Problem 0x{hresult.unsigned(code):08X}"
+        self._call(report.method, {report.code: code, report.text: text})
 
     def _end(self) -> None:
         final = self.contract.final
@@ -118,10 +118,8 @@ class _Sync:
         if not hresult.failed(result) and self.index != self.limit:
             self.index = self.limit
             self._progress(None)
-        named: dict[str, Argument] = {final.result: result}
-        if final.handle:
-            named[final.handle] = self.random.choice((None, SYNC_EVENT))
-        self._call(final.method, **named)
+        handle = self.random.choice((None, SYNC_EVENT))
+        self._call(final.method, {final.result: result, final.handle: handle})
 
 
 def sequence(contract: Contract, random: Random, level: Level, length: int) -> list[Call]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from fuzz.campaign import Progress
+from fuzz.progress import Progress
 
 __all__ = ["LiveProgress", "progress_line"]
 
@@ -21,8 +22,8 @@ def progress_line(progress: Progress) -> str:
     covered = f", {progress.covered}/{progress.sites} sites" if progress.sites else ""
     failures = f"{progress.failures} failure{'' if progress.failures == 1 else 's'}"
     return (
-        f"{progress.seconds:6.1f} s  {progress.corpus} traces replayed, {progress.runs} runs, {rate:,.0f} calls/s, "
-        f"{progress.kept} new{covered}, last new at {progress.last_new:.1f} s, {failures}"
+        f"{progress.seconds:6.1f} s  {progress.corpus} traces replayed, {progress.runs} runs, "
+        f"{rate:,.0f} calls/s, {progress.kept} new{covered}, last new at {progress.last_new:.1f} s, {failures}"
     )
 
 
@@ -31,9 +32,9 @@ class LiveProgress:
 
     def __init__(self, *, quiet: bool = False):
         self._console = Console(stderr=True, highlight=False)
-        self._terminal = self._console.is_terminal and not quiet
         self._quiet = quiet
-        self._live = Live(console=self._console, transient=True, refresh_per_second=8) if self._terminal else None
+        live = sys.stderr.isatty() and not quiet  # whatever FORCE_COLOR says: a log takes no moving line
+        self._live = Live(console=self._console, transient=True, refresh_per_second=8) if live else None
         self._next = _PLAIN_EVERY
 
     def __enter__(self) -> LiveProgress:

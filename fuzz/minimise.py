@@ -1,28 +1,47 @@
 """Minimising: the shortest sequence with the simplest arguments that still fails in the same way.
 
 `minimise` only sees a predicate; `minimise_finding` plays, and takes code, method, place and level for the same
-way.  The result is 1-minimal: no single call of it can go and no argument can become simpler by any step known
-here.
+way; `minimise_trace` starts from a trace and a target.  The result is 1-minimal: no single call of it can go and
+no argument can become simpler by any step known here (fuzz.simpler).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from recorder.calls import Argument, Call, Handle
-from replayer.isolation import Player
+from fuzz.buckets import Found
+from fuzz.simpler import simpler, simplest
+from recorder.calls import Argument, Call, Trace
+from recorder.contract import contract_of, fits
+from recorder.interface import Interface, Parameter
+from replayer.isolation import Isolated, Limits, Player
 from replayer.oracles import Finding, Judge
 from replayer.player import Run
+from replayer.target import TargetError
 
-__all__ = ["minimise", "minimise_finding", "simpler"]
+__all__ = ["Minimised", "minimise", "minimise_finding", "minimise_trace", "moment_of", "simpler"]
 
 Fails = Callable[[list[Call]], bool]
+Told = Callable[[Finding, list[Call], Run], None]
 
 
-def minimise(calls: list[Call], fails: Fails, *, max_tries: int = 5000) -> list[Call]:
-    """Shrink a failing sequence; stops after `max_tries` evaluations with the best found so far."""
-    shrinker = _Shrinker(calls, fails, max_tries)
+def minimise(
+    calls: list[Call],
+    fails: Fails,
+    *,
+    interface: Interface | None = None,
+    max_tries: int = 5000,
+    deadline: float | None = None,
+) -> list[Call]:
+    """Shrink a failing sequence; stops after `max_tries` evaluations, or at `deadline` (time.monotonic seconds),
+    with the best found so far.
+
+    Of an argument the `interface` tells whether NULL is allowed, and whether it is an HRESULT (None: neither).
+    """
+    shrinker = _Shrinker(calls, fails, interface, max_tries, deadline)
     with contextlib.suppress(_OutOfTries):
         shrinker.run()
     return shrinker.calls
@@ -36,26 +55,88 @@ def minimise_finding(
     *,
     timeout: float | None = None,
     max_tries: int = 5000,
-    met: Callable[[Finding, list[Call], Run], None] = lambda finding, calls, run: None,
+    deadline: float | None = None,
+    took: Told = lambda finding, calls, run: None,
+    met: Told = lambda finding, calls, run: None,
 ) -> list[Call]:
     """The shortest sequence on which the same finding shows: its bucket and its level stay.
 
-    `timeout` seconds are given to each try (None: as the player has it).  `met` is told of every other finding
-    that shows on the way.
+    `timeout` seconds are given to each try (None: as the player has it).  `took` is told of each step that goes
+    on from there, `met` of every other finding that shows on the way.
     """
 
     def fails(candidate: list[Call]) -> bool:
         run = player.play(candidate, timeout=timeout)
-        same = False
+        same: Finding | None = None
         for other in judge.findings(run):
             if other.bucket == finding.bucket and other.level == finding.level:
-                same = True
+                same = other
             else:
                 met(other, candidate, run)
-        return same
+        if same is not None:
+            took(same, candidate, run)
+        return same is not None
 
     cut = calls[: finding.number + 1]
-    return minimise(cut if len(cut) < len(calls) and fails(cut) else calls, fails, max_tries=max_tries)
+    start = cut if len(cut) < len(calls) and fails(cut) else calls
+    return minimise(start, fails, interface=player.interface, max_tries=max_tries, deadline=deadline)
+
+
+@dataclass
+class Minimised:
+    """The failure of a trace in its minimal form, and the other failures that showed on the way."""
+
+    found: Found
+    others: list[Found]
+
+
+def minimise_trace(
+    trace: Trace,
+    spec: str,
+    *,
+    origin: str = "a trace",
+    limits: Limits | None = None,
+    slow: float = 1.0,
+    max_tries: int = 5000,
+) -> Minimised:
+    """Minimise the failure that a trace was kept for, else the first that it shows.
+
+    Raises TargetError for a bad target, and if the trace does not fail on it.
+    """
+    limits = limits or Limits()
+    judge = Judge(contract_of(trace.interface), slow=slow)
+    calls = list(trace.calls)
+    others: dict[tuple[str, str, str], Found] = {}
+
+    def met(other: Finding, seen: list[Call], run: Run) -> None:
+        others.setdefault(other.bucket, Found(other, seen, seen, 0.0, 0, f"minimising {origin}", run=run))
+
+    with Isolated(spec, trace.interface, limits=limits) as player:
+        run = player.play(trace)
+        findings = judge.findings(run)
+        if not findings:
+            raise TargetError(f"{origin}: does not fail on {spec}; nothing to minimise")
+        finding = _kept_for(findings, trace)
+        for other in findings:
+            met(other, calls, run)
+        moment = moment_of(limits.timeout) if finding.oracle == "hang" else None
+        minimal = minimise_finding(player, judge, finding, calls, timeout=moment, max_tries=max_tries, met=met)
+        run = player.play(minimal)
+        again = [f for f in judge.findings(run) if f.bucket == finding.bucket]
+    others.pop(finding.bucket)
+    found = Found(again[0] if again else finding, minimal, calls, 0.0, 0, origin, flaky=not again, run=run)
+    return Minimised(found, list(others.values()))
+
+
+def moment_of(timeout: float) -> float:
+    """Seconds to see a known hang again: what does not hang takes milliseconds."""
+    return min(timeout, max(0.25, timeout / 20))
+
+
+def _kept_for(findings: list[Finding], trace: Trace) -> Finding:
+    kept = trace.header.provenance.get("finding")
+    code = kept.get("code") if isinstance(kept, dict) else None
+    return next((f for f in findings if f.code == code), findings[0])
 
 
 class _OutOfTries(Exception):
@@ -63,18 +144,23 @@ class _OutOfTries(Exception):
 
 
 class _Shrinker:
-    def __init__(self, calls: list[Call], fails: Fails, max_tries: int):
+    def __init__(
+        self, calls: list[Call], fails: Fails, interface: Interface | None, max_tries: int, deadline: float | None
+    ):
         self.calls = calls
         self._fails = fails
+        self._parameters = {m.name: m.inputs for m in interface.slots} if interface else {}
         self._left = max_tries
+        self._deadline = deadline
         self._tried: set[tuple[Call, ...]] = set()
 
     def run(self) -> None:
+        self._remove_runs(len(self.calls) // 8)  # in a long sequence first of all what is easily gone
         while True:
             before = self.calls
-            self._remove_runs()
-            self._plain_threads()
             self._simplify_columns()
+            self._remove_runs(1)
+            self._plain_threads()
             self._simplify_together()
             self._simplify_each()
             if self.calls == before:
@@ -91,7 +177,7 @@ class _Shrinker:
             self._tried.add(key)
         except TypeError:  # an unhashable argument cannot be remembered
             pass
-        if self._left <= 0:
+        if self._left <= 0 or (self._deadline is not None and time.monotonic() >= self._deadline):
             raise _OutOfTries
         self._left -= 1
         if self._fails(candidate):
@@ -99,10 +185,16 @@ class _Shrinker:
             return True
         return False
 
-    def _remove_runs(self) -> None:
-        """Drop runs of calls, large ones first, from the end; with single calls until none can go."""
+    def _parameter(self, method: str, position: int) -> Parameter | None:
+        parameters = self._parameters.get(method, ())
+        return parameters[position] if position < len(parameters) else None
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    def _remove_runs(self, shortest: int) -> None:
+        """Drop runs of calls, large ones first, from the end; single calls until none can go."""
         size = len(self.calls)
-        while size >= 1:
+        while size >= max(shortest, 1):
             removed = False
             start = len(self.calls) - size
             while start >= 0 or (start > -size and size > 1):
@@ -116,61 +208,72 @@ class _Shrinker:
                 size //= 2
 
     def _plain_threads(self) -> None:
-        if any(call.thread or call.time_ns for call in self.calls):
-            self._try([call._replace(thread=0, time_ns=0) for call in self.calls])
-            for number in range(len(self.calls)):
-                call = self.calls[number]
+        """One thread and no times, or as few threads as can be, numbered as they appear."""
+        if any(call.time_ns for call in self.calls):
+            self._try([call._replace(time_ns=0) for call in self.calls])
+        if any(call.thread for call in self.calls):
+            self._try([call._replace(thread=0) for call in self.calls])
+            for number, call in enumerate(self.calls):
                 if call.thread:
                     self._put(number, call._replace(thread=0))
+            threads = list(dict.fromkeys(call.thread for call in self.calls))
+            self._try([call._replace(thread=threads.index(call.thread)) for call in self.calls])
 
     def _put(self, number: int, call: Call) -> bool:
         return self._try([*self.calls[:number], call, *self.calls[number + 1 :]])
+
+    # --- arguments ----------------------------------------------------------------------------------------------
 
     def _simplify_columns(self) -> None:
         """In a long sequence most arguments do not matter: give a parameter one simple value in all calls."""
         for method, size in {call.method: len(call.args) for call in self.calls}.items():
             for position in range(size):
-                values = {c.args[position] for c in self.calls if c.method == method and len(c.args) == size}
-                if len(values) < 2 and sum(c.method == method for c in self.calls) < 2:
+                values = [c.args[position] for c in self.calls if c.method == method and len(c.args) == size]
+                if len(values) < 2:
                     continue
-                for simple in _SIMPLEST:
-                    if not any(type(simple) is type(value) for value in values):
-                        continue
-                    candidate = [_with(c, position, simple) if c.method == method else c for c in self.calls]
-                    if candidate == self.calls or self._try(candidate):
+                for simple in simplest(values, self._parameter(method, position)):
+                    everywhere = [_with(c, position, simple) if c.method == method else c for c in self.calls]
+                    if everywhere == self.calls or self._try(everywhere):
                         break
 
     def _simplify_together(self) -> None:
         """A value that stands in several places is one value to a host that compares: change all at once."""
-        values = [value for call in self.calls for value in call.args]
-        for value in dict.fromkeys(v for v in values if isinstance(v, int | str) and values.count(v) > 1):
-            self._shrink_value(value, lambda old, new: self._try(_replaced(self.calls, old, new)))
+        places: dict[Argument, list[Parameter | None]] = {}
+        for call in self.calls:
+            for position, value in enumerate(call.args):
+                if isinstance(value, int | str):
+                    places.setdefault(value, []).append(self._parameter(call.method, position))
+        for value, parameters in places.items():
+            if len(parameters) > 1:
+                self._shrink_value(value, parameters, lambda old, new: self._try(_replaced(self.calls, old, new)))
 
     def _simplify_each(self) -> None:
         for number in range(len(self.calls)):
-            for position in range(len(self.calls[number].args)):
+            method, args, _, _ = self.calls[number]
+            for position, value in enumerate(args):
 
                 def put(old: Argument, new: Argument, number: int = number, position: int = position) -> bool:
-                    call = self.calls[number]
-                    args = (*call.args[:position], new, *call.args[position + 1 :])
-                    return self._put(number, call._replace(args=args))
+                    return self._put(number, _with(self.calls[number], position, new))
 
-                self._shrink_value(self.calls[number].args[position], put)
+                self._shrink_value(value, [self._parameter(method, position)], put)
 
-    def _shrink_value(self, value: Argument, put: Callable[[Argument, Argument], bool]) -> None:
-        """Replace a value by simpler ones as long as one is accepted."""
-        progress = True
-        while progress:
-            progress = False
-            for candidate in simpler(value):
-                if put(value, candidate):
-                    value = candidate
-                    progress = True
+    def _shrink_value(
+        self, value: Argument, parameters: list[Parameter | None], put: Callable[[Argument, Argument], bool]
+    ) -> None:
+        """Replace a value, an argument for each of the parameters, by simpler ones as long as one is accepted."""
+        parameter = parameters[0] if len(set(parameters)) == 1 else None
+        types = [p for p in parameters if p is not None and fits(p, value)]
+        accepted = True
+        while accepted:
+            accepted = False
+            for candidate in simpler(value, parameter):
+                if all(fits(p, candidate) for p in types) and put(value, candidate):
+                    accepted, before, value = True, value, candidate
+                    if type(value) is int and type(before) is int and abs(before - value) == 1 < abs(value):
+                        value = self._bisect(value, put)
                     break
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2:
-            self._bisect(value, put)
 
-    def _bisect(self, value: int, put: Callable[[Argument, Argument], bool]) -> None:
+    def _bisect(self, value: int, put: Callable[[Argument, Argument], bool]) -> int:
         """The threshold between a small value that passes and this one that fails."""
         sign = 1 if value > 0 else -1
         passes, failing = 0, abs(value)
@@ -180,9 +283,7 @@ class _Shrinker:
                 failing = middle
             else:
                 passes = middle
-
-
-_SIMPLEST: tuple[Argument, ...] = ("", 0, 1, "a")
+        return sign * failing
 
 
 def _with(call: Call, position: int, value: Argument) -> Call:
@@ -198,49 +299,3 @@ def _replaced(calls: list[Call], old: Argument, new: Argument) -> list[Call]:
         else call
         for call in calls
     ]
-
-
-def simpler(value: Argument) -> Iterator[Argument]:
-    """Simpler values to try, the simplest first; each is strictly simpler, so that shrinking ends."""
-    if value is None:
-        return
-    if isinstance(value, bool):
-        if value:
-            yield False
-    elif isinstance(value, int):
-        half = abs(value) // 2 * (1 if value > 0 else -1)
-        yield from (v for v in (0, 1, 2, -1, abs(value), half) if _below(v, value))
-        if abs(value) > 3:
-            yield value - 1 if value > 0 else value + 1
-    elif isinstance(value, str):
-        yield from _simpler_texts(value)
-    elif isinstance(value, Handle):
-        yield None
-        if value.token > 0:
-            yield Handle(0)
-    else:
-        yield None
-
-
-def _below(candidate: int, value: int) -> bool:
-    """Simpler: nearer to 0, and positive before negative."""
-    return (abs(candidate), candidate < 0) < (abs(value), value < 0)
-
-
-def _simpler_texts(text: str) -> Iterator[Argument]:
-    if text == "":
-        return
-    yield ""
-    if len(text) > 1 or text != "a":
-        if text not in ("a", "0"):
-            yield "a"
-        size = len(text) // 2
-        while size:
-            for start in range(0, len(text), size):
-                if len(text) - size > 0:
-                    yield text[:start] + text[start + size :]
-            size //= 2
-        if len(text) <= 200:
-            for n, character in enumerate(text):
-                if character not in "a0" and ord(character) > ord("a"):
-                    yield text[:n] + "a" + text[n + 1 :]

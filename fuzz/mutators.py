@@ -21,12 +21,11 @@ from typing import Any
 from fuzz import dictionary, generate
 from recorder.calls import Argument, Call
 from recorder.contract import Contract, Level
-from recorder.interface import Type
+from recorder.interface import Method, Type
 
 __all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
 
 Calls = list[Call]
-_FRESH_CALLS = 32
 _new = tuple.__new__
 
 
@@ -77,7 +76,12 @@ class Environment:
         }
         self._changers = {m.name: tuple(map(_changers_of, m.inputs)) for m in methods}
         self.texts = {m.name: [n for n, p in enumerate(m.inputs) if p.type is Type.TEXT] for m in methods}
+        self.not_null = {
+            m.name: [n for n, p in enumerate(m.inputs) if not p.nullable and (p.pointer or not p.type.is_integer)]
+            for m in methods
+        }
         self.series = _series_positions(contract)
+        self.pairs = {m.name: _pairs(contract, m) for m in methods}
         self.shares = {m.name: m.share for m in MUTATORS.values()}
         self.tables: dict[Level, list[Mutator]] = {}
         self.weigh()
@@ -85,16 +89,13 @@ class Environment:
             self.learn(calls)
 
     def seed(self, random: Random) -> None:
-        """Take all chance from here on from `random`; fresh calls to insert are made ahead."""
+        """Take all chance from here on from `random`."""
         self.random = random.random
-        self.fresh = {
-            name: [generate.any_call(method, random) for _ in range(_FRESH_CALLS)]
-            for name, method in self.methods.items()
-        }
+        self._random = random
 
     def call(self, method: str) -> Call:
         """A fresh call of a method."""
-        return self.fresh[method][int(self.random() * _FRESH_CALLS)]
+        return generate.any_call(self.methods[method], self._random)
 
     def below(self, bound: int) -> int:
         """A number in 0..bound-1."""
@@ -148,6 +149,7 @@ def mutate(base: Calls, env: Environment, level: Level) -> Calls:
 
 @_mutator(_LENIENT)
 def drop(calls: Calls, env: Environment) -> bool:
+    """A call goes."""
     if len(calls) < 2:
         return False
     del calls[int(env.random() * len(calls))]
@@ -156,6 +158,7 @@ def drop(calls: Calls, env: Environment) -> bool:
 
 @_mutator(_LENIENT, 2)
 def drop_run(calls: Calls, env: Environment) -> bool:
+    """A run of calls goes, but not all of them."""
     if len(calls) < 3:
         return False
     start = env.below(len(calls) - 1)
@@ -165,6 +168,7 @@ def drop_run(calls: Calls, env: Environment) -> bool:
 
 @_mutator(_LENIENT)
 def duplicate(calls: Calls, env: Environment) -> bool:
+    """A call comes twice in a row."""
     if not calls:
         return False
     at = int(env.random() * len(calls))
@@ -174,6 +178,7 @@ def duplicate(calls: Calls, env: Environment) -> bool:
 
 @_mutator(_LENIENT)
 def move(calls: Calls, env: Environment) -> bool:
+    """A call goes to another place."""
     if len(calls) < 2:
         return False
     call = calls.pop(env.below(len(calls)))
@@ -183,6 +188,7 @@ def move(calls: Calls, env: Environment) -> bool:
 
 @_mutator(_LENIENT)
 def swap(calls: Calls, env: Environment) -> bool:
+    """Two calls change places."""
     if len(calls) < 2:
         return False
     one, other = env.below(len(calls)), env.below(len(calls))
@@ -219,23 +225,24 @@ def count_up(calls: Calls, env: Environment) -> bool:
     """A step goes on: its position counts up, call by call, as real syncs do."""
     if not env.series or len(calls) > env.max_calls:
         return False
-    method, _, index, limit = env.series
+    method, index, limit, most = env.series
     at = int(env.random() * len(calls)) if calls else 0
     if not calls or calls[at].method != method:
         return False
     call = calls[at]
-    start = call.args[index] if len(call.args) > index else None
-    if not isinstance(start, int):
+    start = call.args[index] if len(call.args) > max(index, limit) else None
+    if not isinstance(start, int) or start >= most:
         return False
     steps = 2 + env.below(6) if env.random() < 0.97 else 10 + env.below(300)
-    last = start + steps
-    run = [_with2(call, index, min(position, 2**32 - 1), limit, last) for position in range(start + 1, last + 1)]
+    last = min(start + steps, most)
+    run = [_with2(call, index, position, limit, last) for position in range(start + 1, last + 1)]
     calls[at + 1 : at + 1] = run
     return True
 
 
 @_mutator(_LENIENT, 2)
 def truncate(calls: Calls, env: Environment) -> bool:
+    """The sequence ends early, after at least one call."""
     if len(calls) < 2:
         return False
     del calls[1 + env.below(len(calls) - 1) :]
@@ -304,7 +311,7 @@ def _end(calls: Calls, env: Environment) -> int:
 @_mutator(_LENIENT, 1)
 def change_thread(calls: Calls, env: Environment) -> bool:
     """Some of the calls come from another thread, one after the other still."""
-    if len(calls) < 2 or env.random() < 0.99:  # playing on threads costs much more: keep it rare
+    if len(calls) < 2 or env.random() < 0.97:  # playing on threads costs much more: keep it rare
         return False
     at = env.below(len(calls))
     until = at + 1 + env.below(len(calls) - at)
@@ -355,7 +362,10 @@ def change_text(calls: Calls, env: Environment) -> bool:
     call = calls[at]
     for position in env.texts.get(call.method, ()):
         if position < len(call.args) and isinstance(call.args[position], str):
-            calls[at] = _with(call, position, _vary_text(call, position, env))
+            text = _vary_text(call, position, env)
+            if text in [c.args[position] for c in calls if c.method == call.method and len(c.args) > position]:
+                return False  # a step that was there before may not begin again at a lower index
+            calls[at] = _with(call, position, text)
             return True
     return False
 
@@ -367,8 +377,7 @@ def null_argument(calls: Calls, env: Environment) -> bool:
         return False
     at = env.below(len(calls))
     call = calls[at]
-    inputs = env.methods[call.method].inputs if call.method in env.methods else ()
-    places = [n for n, p in enumerate(inputs) if not p.type.is_integer or p.pointer]
+    places = env.not_null.get(call.method)
     if not places:
         return False
     calls[at] = _with(call, places[env.below(len(places))], None)
@@ -377,25 +386,29 @@ def null_argument(calls: Calls, env: Environment) -> bool:
 
 @_mutator(_LENIENT)
 def relate_arguments(calls: Calls, env: Environment) -> bool:
-    """Position and limit of a report take a telling relation: equal, over, at 0, a pair known for trouble."""
-    if not env.series or not calls:
+    """Two numbers of a call, like a position and its limit, take a telling relation: equal, one over, one under,
+    at 0, a pair known for trouble."""
+    if not calls:
         return False
-    method, _, index, limit = env.series
     at = env.below(len(calls))
     call = calls[at]
-    if call.method != method or len(call.args) <= max(index, limit):
+    pairs = env.pairs.get(call.method)
+    if not pairs:
         return False
-    i, m = call.args[index], call.args[limit]
+    one, other, low, high = pairs[env.below(len(pairs))]
+    if len(call.args) <= max(one, other):
+        return False
+    i, m = call.args[one], call.args[other]
     if not isinstance(i, int) or not isinstance(m, int):
         return False
     chance = env.below(8)
     if chance < 4:
-        i, m = ((m, m), (min(m + 1, 2**32 - 1), m), (i, 0), (0, 0))[chance]
+        i, m = ((m, m), (min(m + 1, high), m), (i, 0), (0, 0))[chance]
     elif chance < 6:
-        i, m = dictionary.PAIRS[env.below(len(dictionary.PAIRS))]
+        i, m = (min(value, high) for value in dictionary.PAIRS[env.below(len(dictionary.PAIRS))])
     else:
-        i, m = (max(m - 1, 0), m) if chance == 6 else (i, max(i - 1, 0))
-    calls[at] = _with2(call, index, i, limit, m)
+        i, m = (max(m - 1, low), m) if chance == 6 else (i, max(i - 1, low))
+    calls[at] = _with2(call, one, i, other, m)
     return True
 
 
@@ -525,10 +538,25 @@ def _insertable(contract: Contract, state: str) -> tuple[str, ...]:
 
 
 def _series_positions(contract: Contract) -> tuple[str, int, int, int] | None:
-    """Method of the contract's series, and where text (-1: none), index and limit stand in its arguments."""
+    """Method of the contract's series, where index and limit stand in its arguments, and the most they can be."""
     series = contract.series
     if series is None:
         return None
     method = contract.interface.method(series.method)
-    text = method.index(series.text) if series.text else -1
-    return series.method, text, method.index(series.index), method.index(series.limit)
+    index, limit = method.index(series.index), method.index(series.limit)
+    return series.method, index, limit, min(method.inputs[at].type.range[1] for at in (index, limit))
+
+
+def _pairs(contract: Contract, method: Method) -> list[tuple[int, int, int, int]]:
+    """Pairs of a method's numbers that have to do with each other: where they stand, and their type's range.
+
+    Those of the contract's series, else all of one type.
+    """
+    series = contract.series
+    if series is not None and series.method == method.name:
+        index, limit = method.index(series.index), method.index(series.limit)
+        return [(index, limit, *method.inputs[index].type.range)]
+    numbers = [
+        (n, p.type) for n, p in enumerate(method.inputs) if p.type.is_integer and p.type is not Type.HRESULT
+    ]
+    return [(a, b, *kind.range) for a, kind in numbers for b, same in numbers if a < b and kind is same]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -9,22 +10,26 @@ from typing import Any
 
 from fuzz.coverage import Coverage, coverage_for
 from fuzz.engine import Batch, Engine
-from recorder.calls import Call, Header, Trace
+from recorder.calls import Call, Handle
 from recorder.contract import Level
 from recorder.interface import Interface
-from recorder.trace import dump_trace, load_trace
-from replayer.player import Journal
-from replayer.target import load_target
+from replayer.sandbox_child import Journal
+from replayer.target import TargetError, load_target
 
 __all__ = ["job", "pack_calls", "preload", "unpack_calls"]
 
+_WATCH_SECONDS = 0.02  # between two looks at whether a call ends
 _coverage: dict[str, Coverage] = {}
+_seeds: list[list[Call]] = []
 
 
 def preload(config: dict[str, Any]) -> None:
-    """Import the target once, instrumented, in the process that workers are forked from."""
-    _start_coverage(config["spec"])
-    load_target(config["spec"], Interface.from_description(config["interface"]))
+    """Do once, in the process that workers are forked from, what takes long: a worker may not live long."""
+    interface = Interface.from_description(config["interface"])
+    if not config["native"]:
+        _start_coverage(config["spec"])
+    load_target(config["spec"], interface)
+    _seeds[:] = map(unpack_calls, config["seeds"])
 
 
 def _start_coverage(spec: str) -> Coverage:
@@ -35,91 +40,109 @@ def _start_coverage(spec: str) -> Coverage:
 
 
 def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
-    """The handler of one worker process: requests are maps with an "op"."""
-    coverage = None
-    if not config["native"]:
-        coverage = _start_coverage(config["spec"])
+    """The handler of one worker process: requests are maps with an "op".
+
+    Where the target gives no instance any more, the reply is {"refused": why}.
+    """
+    coverage = _coverage.get(config["spec"])
     interface = Interface.from_description(config["interface"])
-    target = load_target(config["spec"], interface)
-    seeds = [list(load_trace(tape).calls) for tape in config["seeds"]]
     engine = Engine(
-        target,
-        seeds,
+        load_target(config["spec"], interface),
+        _seeds,
         seed=config["seed"],
         slow=config["slow"],
         novelty=coverage.novel if coverage else None,
         journal=journal,
     )
-    worker = _Worker(engine, interface, coverage)
-    return lambda request: getattr(worker, request["op"])(request)
+    worker = _Worker(engine, coverage, journal)
+
+    def handle(request: dict[str, Any]) -> Any:
+        try:
+            worker.learn(request)
+            return getattr(worker, request["op"])(request)
+        except TargetError as error:
+            return {"refused": str(error)}
+
+    return handle
 
 
 class _Worker:
     """One method for each op."""
 
-    def __init__(self, engine: Engine, interface: Interface, coverage: Coverage | None):
+    def __init__(self, engine: Engine, coverage: Coverage | None, journal: Journal):
         self.engine = engine
-        self.interface = interface
         self.coverage = coverage
+        self.journal = journal
 
-    def keep(self, request: dict[str, Any]) -> int:
-        """Take over what earlier workers found new."""
-        for tape, mutators in request["fresh"]:
-            self.engine.keep(unpack_calls(tape), mutators)
-        self.engine.reweigh()
-        return len(self.engine.kept)
+    def learn(self, request: dict[str, Any]) -> None:
+        """Take over what earlier batches found new, and calls that hang or kill by themselves."""
+        if request["fresh"]:
+            self.engine.restore((unpack_calls(calls), mutators) for calls, mutators in request["fresh"])
+        if request["deadly"]:
+            self.engine.avoid.update((call.method, call.args) for call in unpack_calls(request["deadly"]))
 
-    def avoid(self, request: dict[str, Any]) -> int:
-        """Calls known to hang: sequences with them are left out."""
-        self.engine.avoid.update((call.method, call.args) for call in unpack_calls(request["calls"]))
-        return len(self.engine.avoid)
-
-    def make(self, request: dict[str, Any]) -> bytes:
+    def make(self, request: dict[str, Any]) -> list[Any]:
         """One sequence of a batch, made again without playing it."""
         calls = self.engine.sequence(request["number"], Level(request["level"]), request["size"], request["index"])
-        return pack_calls(self.interface, calls)
+        return pack_calls(calls)
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Play a batch, on a thread that is not the main one, as providers call."""
-        left = request["seconds"]
-        deadline = None if left is None else time.monotonic() + left
-        level = Level(request["level"])
-        part = {"start": request["start"], "until": request["until"]}
-        batches: list[Batch] = []
-        failed: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                batches.append(
-                    self.engine.run(request["number"], level, request["size"], deadline=deadline, **part)
-                )
-            except BaseException as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=work, name="synctape-batch")
-        thread.start()
-        thread.join()
-        if failed:
-            raise failed[0]
-        batch = batches[0]
-        for calls, mutators in batch.fresh:
-            self.engine.keep(calls, mutators)
-        self.engine.reweigh()
+        batch = self._played(request)
         return {
             "done": batch.done,
             "calls": batch.calls,
             "ended": batch.ended,
             "applied": dict(batch.applied),
-            "fresh": [[pack_calls(self.interface, calls), mutators] for calls, mutators in batch.fresh],
-            "suspects": [[s.index, pack_calls(self.interface, s.calls), s.signature] for s in batch.suspects],
+            "fresh": [[pack_calls(calls), mutators] for calls, mutators in batch.fresh],
+            "suspects": [[pack_calls(s.calls), s.signature] for s in batch.suspects],
             "covered": self.coverage.hit() if self.coverage else 0,
             "sites": (self.coverage.total() or 0) if self.coverage else 0,
         }
 
+    def _played(self, request: dict[str, Any]) -> Batch:
+        left = request["seconds"]
+        deadline = None if left is None else time.monotonic() + left
+        number, level, size = request["number"], Level(request["level"]), request["size"]
+        self.engine.screen.patience = request["patience"]
+        part = {"start": request["start"], "until": request["until"]}
+        ends: list[Batch | BaseException] = []
 
-def pack_calls(interface: Interface, calls: Iterable[Call]) -> bytes:
-    return dump_trace(Trace.from_calls(calls, Header(interface=interface, tick_ns=1)))
+        def work() -> None:
+            try:
+                ends.append(self.engine.run(number, level, size, deadline=deadline, **part))
+            except BaseException as error:
+                ends.append(error)
+
+        thread = threading.Thread(target=work, name="synctape-batch")
+        thread.start()
+        self._watch(thread)
+        (end,) = ends
+        if isinstance(end, Batch):
+            return end
+        if isinstance(end, MemoryError) or not isinstance(end, Exception):
+            os._exit(1)  # the target has taken all there is, or a call ended just when it was to be stopped
+        raise end
+
+    def _watch(self, thread: threading.Thread) -> None:
+        """Wait for the batch, and stop calls in it that do not end."""
+        position, since = self.journal.position, time.monotonic()
+        while thread.is_alive():
+            thread.join(_WATCH_SECONDS)
+            now = time.monotonic()
+            if self.journal.position != position:
+                position, since = self.journal.position, now
+            elif thread.ident is not None:
+                self.engine.screen.stop(thread.ident, now - since)
 
 
-def unpack_calls(tape: bytes) -> list[Call]:
-    return list(load_trace(tape).calls)
+def pack_calls(calls: Iterable[Call]) -> list[Any]:
+    """Calls as msgpack takes them, without their times; arguments are what `engine.bases` lets through."""
+    return [(call.method, call.args, call.thread) for call in calls]
+
+
+def unpack_calls(packed: Iterable[Any]) -> list[Call]:
+    return [
+        Call(method, tuple([Handle(*a) if a.__class__ is list else a for a in args]), thread)
+        for method, args, thread in packed
+    ]

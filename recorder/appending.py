@@ -3,7 +3,8 @@
 The file is mapped in windows, allocated ahead (so that a full disk is an error when a window is opened, never a
 fault in the middle of a call) and zero-filled.  A record is appended by one `mmap.write`: one C call, no system
 call, and atomic under the GIL, so that appending takes no lock.  What was written is in the page cache and
-outlives the process.  Power loss is another matter: `flush`.
+outlives the process.  Power loss is another matter: `flush`.  Nobody else may cut the file while it is mapped:
+on POSIX that makes the next write to it fatal.
 
 Anything may happen between any two steps: another thread writes, a signal handler or a finaliser appends from
 this very thread, KeyboardInterrupt is raised.  So a window is taken out of use by filling its rest, which fails
@@ -21,6 +22,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 __all__ = ["GIL", "AppendFile"]
 
@@ -55,6 +57,12 @@ class AppendFile:
         self._base = 0  # file offset of the window
         self._claim = self._size  # position in the window where `_seal` measured the rest
         self.write: Callable[[bytes], object] = self._writer(self._window)
+        self._told: list[dict[str, Any]] = []  # namespaces that know `write` too
+
+    def tell(self, namespace: dict[str, Any]) -> None:
+        """Keep `write` in a function's namespace up to date: it is found there sooner than here."""
+        self._told.append(namespace)
+        self._tell()
 
     def append(self, record: bytes) -> bool:
         """Append a record, in a new window if need be; false if the file is closed.  OSError: no room."""
@@ -88,6 +96,8 @@ class AppendFile:
                 return False
             self.closed = True
             self.write = _refuse
+            self._tell()
+            self._told.clear()
             try:
                 end = self._seal(self._window, self._base)
                 with self._store_lock:
@@ -107,6 +117,7 @@ class AppendFile:
         self.lock = threading.RLock()  # a thread that is not here may have held it
         self.closed = True
         self.write = _refuse
+        self._tell()
 
     def _grow(self, needed: int) -> None:
         """Map the next window; the present one has no room for `needed` bytes."""
@@ -130,8 +141,13 @@ class AppendFile:
             self._window = window
             self._base = base
             self.write = write
+            self._tell()
         with self._store_lock:
             full.close()
+
+    def _tell(self) -> None:
+        for namespace in self._told:
+            namespace["write"] = self.write  # read anew each time: a signal handler may have changed it
 
     def _seal(self, window: mmap.mmap, base: int) -> int:
         """Take the rest of the window away from every writer; gives the file offset where records end.

@@ -27,9 +27,7 @@ class TraceError(SynctapeError):
     nothing).
     """
 
-    def __init__(
-        self, message: str, *, path: str | os.PathLike[str] | None = None, offset: int | None = None
-    ):
+    def __init__(self, message: str, *, path: str | os.PathLike[str] | None = None, offset: int | None = None):
         self.path = None if path is None else os.fspath(path)
         self.offset = offset
         super().__init__(f"{self.path}: {message}" if self.path is not None else message)

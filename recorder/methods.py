@@ -58,7 +58,6 @@ def method(self, {signature}/, *rest, **keywords):
         start = clock() >> {tick_bits}
         ticks = start - stream.last
         stream.last = start
-        write = file.write
         {write}
         stream.call = start
     except Exception:
@@ -74,7 +73,6 @@ def method(self, {signature}/, *rest, **keywords):
             stream.call = None
             try:
                 took = (clock() >> {tick_bits}) - start
-                write = file.write
                 write(stream.returns[took])
                 return answer
             except Exception:
@@ -131,7 +129,6 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
             "checks": _LONG_CHECKS,
             "clock": writer.clock,
             "failed": failed,
-            "file": writer.file,
             "general": general,
             "head": fast.head,
             "inner": inner,
@@ -140,6 +137,7 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
             "sums": _SUMS,
             **fast.tables,
         }
+        writer.file.tell(namespace)
         exec(fast.code, namespace)
         function = namespace["method"]
     function.__name__ = method.name

@@ -67,15 +67,18 @@ class Records:
             if self._chunk[start - self._base] == 0:
                 raise Cut
             self._containers = 0
-            record = self._object(start)
-            middle = self._tell()
-            self._object(start, counted=False)
-            end = self._next = self._tell()
+            try:
+                record = self._unpacker.unpack()
+            except msgpack.OutOfData:
+                record = self._object(start)
+            middle = self._unpacker_base + self._unpacker.tell()
             raw = self._chunk[start - self._base : middle - self._base]
             check = CHECKS[zlib.adler32(raw) & 0xFF] if middle - start <= SHORT_RECORD else check_of(raw)
-            found = self._chunk[middle - self._base : end - self._base]
-            if found != check:
-                raise ValueError("check does not match" if found.strip(b"\0") else "not written to its end")
+            if self._chunk.startswith(check, middle - self._base):
+                self._unpacker.skip()
+                self._next = middle + len(check)
+            else:
+                self._compare(start, middle, check)
             count += 1
             yield record
 
@@ -149,6 +152,14 @@ class Records:
                 return self._unpacker.unpack()
             except msgpack.OutOfData:
                 self._fill(start, counted=counted)
+
+    def _compare(self, start: int, middle: int, check: bytes) -> None:
+        """Verify a check that is not yet there, or is wrong."""
+        self._object(start, counted=False)
+        self._next = self._tell()
+        found = self._chunk[middle - self._base : self._next - self._base]
+        if found != check:
+            raise ValueError("check does not match" if found.strip(b"\0") else "not written to its end")
 
     def _fill(self, keep: int, *, counted: bool = False) -> None:
         """Read on, keeping the bytes from offset `keep`."""

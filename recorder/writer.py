@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from recorder.appending import GIL, AppendFile
-from recorder.calls import SYNC_EVENT, Argument, Handle, Header, Opaque, Outcome
+from recorder.calls import SYNC_EVENT, Argument, Handle, Header, Opaque, Outcome, OutcomeKind
 from recorder.encoding import MAX_FIELDS, Encoder, end_record
 from recorder.errors import TraceError
 from recorder.facts import TICK_BITS, integer, live_header, process_facts, storable
@@ -49,6 +49,7 @@ _CACHED_DURATIONS = 4096  # ticks: 4 ms
 
 _log = logging.getLogger("synctape")
 _SEVERAL = object()
+_PLAIN = (OutcomeKind.RETURNED, 0)
 
 
 class RecordingWarning(RuntimeWarning):
@@ -161,11 +162,8 @@ class TraceWriter:
 
     # --- recording a call -------------------------------------------------------------------------------------
 
-    def enter(self, slot: int, args: Sequence[Any], owed: int = 0) -> Ticket | None:
-        """A call of vtable slot `slot` begins.  Arguments may be anything; None if nothing is recorded.
-
-        `owed` are ticks by which the thread's last enter was moved on without a record.
-        """
+    def enter(self, slot: int, args: Sequence[Any]) -> Ticket | None:
+        """A call of vtable slot `slot` begins.  Arguments may be anything; None if nothing is recorded."""
         if self.closed:
             return None
         try:
@@ -173,7 +171,7 @@ class TraceWriter:
             inputs = self.interface.slots[slot].inputs
             spelled = self._encoder.arguments(inputs, self._storable(slot, args))
             now = self.clock() >> TICK_BITS
-            ticks = now - stream.last + owed
+            ticks = now - stream.last
             stream.last = now
             ticket = Ticket(stream, now)
             self._encoder.enter(slot, ticks, stream.number, spelled)
@@ -202,15 +200,21 @@ class TraceWriter:
         try:
             if ticks is None:
                 ticks = (self.clock() >> TICK_BITS) - start
+            if outcome[:2] == _PLAIN and type(outcome.value) is int and not outcome.outputs and not back:
+                self.file.append(stream.returns.get(ticks) or self._plain_leave(stream, ticks))
+                return
             value, outputs = storable(outcome.value), tuple(map(storable, outcome.outputs[:_MAX_ARGUMENTS]))
-            outcome = outcome._replace(value=value, outputs=outputs)
-            self._encoder.leave(ticks, stream.number, outcome, back)
-            if 0 <= ticks < _CACHED_DURATIONS and ticks not in stream.returns:
-                record: list[bytes] = []
-                Encoder(record.append).leave(ticks, stream.number, Outcome())
-                stream.returns[ticks] = record[0]
+            self._encoder.leave(ticks, stream.number, outcome._replace(value=value, outputs=outputs), back)
         except Exception as error:
             self.stop(error)
+
+    def _plain_leave(self, stream: Stream, ticks: int) -> bytes:
+        """The record of a call that returned S_OK after `ticks`."""
+        out: list[bytes] = []
+        Encoder(out.append).leave(ticks, stream.number, Outcome())
+        if 0 <= ticks < _CACHED_DURATIONS:
+            stream.returns[ticks] = out[0]
+        return out[0]
 
     def stream(self) -> Stream:
         """The calling thread's stream; a thread seen for the first time is written down."""

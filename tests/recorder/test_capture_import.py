@@ -12,7 +12,7 @@ from recorder.capture_import import import_capture
 from recorder.errors import TraceError
 from recorder.trace import dump_trace, load_trace
 
-LINES = [
+LINES: list[dict[str, object]] = [
     {"kind": "meta", "scenario": "two", "flags": "0x00000082", "provider": "imaplib", "server": "dovecot"},
     {"m": "Progress", "text": "Folder 🚀", "index": 1, "max": 2, "t_us": 10, "dur_us": 90, "th": 0, "ret": 0},
     {"m": "Error", "hr": 2147746067, "text": None, "t_us": 20, "dur_us": 5, "th": 1, "ret": 0},

@@ -1,0 +1,229 @@
+"""Triage: suspects are played again alone, with every oracle looking; what fails then is minimised and kept.
+
+One failure is kept for each bucket, the one at the lowest level.  Minimising may meet others, which are taken in
+hand after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from fuzz.buckets import Found
+from fuzz.minimise import minimise_finding, moment_of
+from fuzz.progress import CampaignOptions, Progress
+from fuzz.screen import ALIKE
+from recorder.calls import Call, Trace
+from replayer.isolation import Player
+from replayer.oracles import Finding, Judge
+from replayer.player import Run
+
+__all__ = ["Triage"]
+
+_ENDS_PROCESS = ("crash", "exit", "hang", "memory")
+_REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
+_GRACE_SECONDS = 10.0  # beyond the campaign's time for what is being minimised when that is over
+
+Bucket = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class _Failure:
+    """A finding and the sequence on which it was seen."""
+
+    finding: Finding
+    calls: list[Call]
+    run: Run
+    origin: str
+    original: list[Call]
+
+
+class Triage:
+    """Says what suspects are.  `kept` is told of each failure when it is minimised.
+
+    `found` holds the failures by bucket, `deadly` the calls that hang or kill by themselves.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        judge: Judge,
+        options: CampaignOptions,
+        progress: Progress,
+        *,
+        tick: Callable[[], None],
+        kept: Callable[[Found], None],
+    ):
+        self.found: dict[Bucket, Found] = {}
+        self.deadly: list[Call] = []
+        self._player = player
+        self._judge = judge
+        self._options = options
+        self._progress = progress
+        self._tick = tick
+        self._kept = kept
+        self._looked: Counter[str] = Counter()
+        self._waiting: dict[Bucket, _Failure] = {}
+        self._ends: float | None = None
+        if options.max_time is not None:
+            self._ends = time.monotonic() + options.max_time + _GRACE_SECONDS
+        self._moment = moment_of(options.timeout)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a hang is known: then others need not be waited for as long."""
+        return any(found.finding.oracle == "hang" for found in self.found.values())
+
+    def recorded(self, name: str, trace: Trace) -> None:
+        """A trace of the corpus, played as it is."""
+        self._progress.corpus += 1
+        run, findings = self._look(trace)
+        self._take(findings, list(trace.calls), run, name)
+
+    def worth(self, signature: str, most: int = ALIKE) -> bool:
+        """Whether trouble of this signature is worth a closer look, and counts it."""
+        self._looked[signature] += 1
+        return self._looked[signature] <= most
+
+    def suspect(self, calls: list[Call], origin: str) -> None:
+        """Play a suspect alone; what fails then is a failure.  What does not fail again is only counted."""
+        for _ in range(ALIKE):
+            run, findings = self._look(calls)
+            if findings:
+                self._take(findings, calls, run, origin)
+                return
+        self._progress.unconfirmed += 1
+
+    def _look(self, calls: list[Call] | Trace) -> tuple[Run, list[Finding]]:
+        """Play alone.  A known hang needs only a moment to be seen again; a new one gets its full time."""
+        if self.hangs:
+            run = self._player.play(calls, timeout=self._moment)
+            findings = self._judge.findings(run)
+            if all(f.bucket in self.found for f in findings if f.oracle == "hang"):
+                return run, findings
+        run = self._player.play(calls)
+        return run, self._judge.findings(run)
+
+    def _take(self, findings: Iterable[Finding], calls: list[Call], run: Run, origin: str) -> None:
+        """Count what is known, and minimise and keep what is not, and what that meets."""
+        for finding in findings:
+            self._note(_Failure(finding, calls, run, origin, calls))
+        try:
+            while self._waiting:
+                self._keep(self._waiting.pop(next(iter(self._waiting))))
+        except KeyboardInterrupt:
+            for failure in self._waiting.values():
+                self._kept(self._found(failure))
+            raise
+
+    def _note(self, failure: _Failure) -> None:
+        finding = failure.finding
+        known, waiting = self.found.get(finding.bucket), self._waiting.get(finding.bucket)
+        if finding.level > self._options.level:
+            return
+        if known is not None and known.finding.level <= finding.level:
+            known.count += 1
+            self._learn(known, failure)
+        elif waiting is None or waiting.finding.level > finding.level:
+            self._waiting[finding.bucket] = failure
+
+    def _found(self, failure: _Failure) -> Found:
+        """The failure as it is known from now on; if it was seen at a higher level, the first sight counts."""
+        progress, bucket = self._progress, failure.finding.bucket
+        found = Found(
+            failure.finding,
+            failure.calls,
+            failure.original,
+            progress.seconds,
+            progress.runs + progress.corpus,
+            failure.origin,
+            run=failure.run,
+            options=_replay_options(failure.finding, self._options),
+        )
+        if before := self.found.get(bucket):
+            found.seconds, found.executions, found.count = before.seconds, before.executions, before.count + 1
+        self.found[bucket] = found
+        progress.failures, progress.last_new = len(self.found), progress.seconds
+        return found
+
+    def _keep(self, failure: _Failure) -> None:
+        """Minimise a failure, at a lower level if it shows there on the way."""
+        self._tick()
+        found = self._found(failure)
+        try:
+            while lower := self._minimise(failure, found):
+                failure, found = lower, self._found(lower)
+        except KeyboardInterrupt:
+            self._kept(found)
+            raise
+        self._learn(found, failure)
+        self._kept(found)
+
+    def _minimise(self, failure: _Failure, found: Found) -> _Failure | None:
+        """Minimise; the failure at a lower level if it shows there."""
+        moments = (self._moment, None) if failure.finding.oracle == "hang" else (None,)
+        try:
+            for moment in moments:
+                self._shrink(failure, found, moment)
+                run = self._player.play(found.calls)  # once more, at full length
+                again = [f for f in self._judge.findings(run) if f.bucket == failure.finding.bucket]
+                found.flaky = not again
+                if again:
+                    found.finding, found.run = again[0], run
+                    break
+        except _LowerLevel as lower:
+            return lower.failure
+        return None
+
+    def _shrink(self, failure: _Failure, found: Found, timeout: float | None) -> None:
+        bucket, level = failure.finding.bucket, failure.finding.level
+
+        def took(finding: Finding, candidate: list[Call], run: Run) -> None:
+            found.finding, found.calls, found.run = finding, candidate, run
+
+        def met(other: Finding, candidate: list[Call], run: Run) -> None:
+            seen = _Failure(other, candidate, run, failure.origin, failure.original)
+            known = self.found.get(other.bucket)
+            if other.bucket == bucket and other.level < level:
+                raise _LowerLevel(seen)
+            if known is None or other.level < known.finding.level:
+                self._note(seen)
+
+        minimise_finding(
+            self._player,
+            self._judge,
+            failure.finding,
+            failure.calls,
+            timeout=timeout,
+            max_tries=self._options.minimise_tries,
+            deadline=self._ends,
+            took=took,
+            met=met,
+        )
+
+    def _learn(self, found: Found, failure: _Failure) -> None:
+        """A call that ends or hangs the process all by itself does so in every sequence: better leave it out."""
+        number = failure.finding.number
+        if found.finding.oracle in _ENDS_PROCESS and len(found.calls) == 1 and number < len(failure.calls):
+            self.deadly += [call for call in (found.calls[0], failure.calls[number]) if call not in self.deadly]
+
+
+def _replay_options(finding: Finding, options: CampaignOptions) -> tuple[str, ...]:
+    """Options without which a replay, by its defaults, would not see the finding."""
+    if finding.oracle == "slow" and options.slow != _REPLAY_SLOW:
+        return ("--slow", f"{options.slow:g}")
+    if finding.oracle == "hang" and options.timeout != _REPLAY_TIMEOUT:
+        return ("--timeout", f"{options.timeout:g}")
+    if finding.oracle == "memory" and options.memory is not None:
+        return ("--memory", str(options.memory))
+    return ()
+
+
+class _LowerLevel(Exception):
+    """The failure shows at a lower level, too."""
+
+    def __init__(self, failure: _Failure):
+        self.failure = failure
+        super().__init__(failure.finding.level)
