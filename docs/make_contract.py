@@ -1,4 +1,4 @@
-"""Write the parts of these pages that are data elsewhere: the contract, the codes, the oracles, the mutators.
+"""Write the parts of these pages that stand elsewhere: contract, codes, oracles, mutators, what each room is for.
 
     python docs/make_contract.py            rewrite the pages
     python docs/make_contract.py --check    exit 1, naming them, if pages are not up to date
@@ -201,6 +201,28 @@ def mutators() -> Iterator[str]:
     )
 
 
+# --- architecture.md -----------------------------------------------------------------------------------------
+
+
+def rooms() -> Iterator[str]:
+    for floor in ("recorder", "replayer", "fuzz"):
+        yield from ("", f"### {floor}", "")
+        yield from table(("room", "what it is for"), _rooms_of(DOCS.parent / floor))
+
+
+def _rooms_of(floor: Path) -> Iterator[tuple[str, str]]:
+    """(module, first paragraph of its docstring), each after those that it imports when it is imported."""
+    trees = {p.stem: ast.parse(p.read_text("utf-8")) for p in sorted(floor.glob("*.py")) if p.stem != "__init__"}
+    needed = {
+        name: {n.module.partition(".")[2] for n in tree.body if isinstance(n, ast.ImportFrom) and n.module}
+        for name, tree in trees.items()
+    }
+    while trees:
+        name = next((n for n in trees if not needed[n] & trees.keys() - {n}), next(iter(trees)))
+        paragraph = (ast.get_docstring(trees.pop(name)) or "").partition("\n\n")[0]
+        yield f"`{name}`", " ".join(paragraph.split())
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "vtable": vtable,
     "states": states,
@@ -211,6 +233,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "codes": codes,
     "rule codes": rule_codes,
     "mutators": mutators,
+    "rooms": rooms,
 }
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[^>]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)

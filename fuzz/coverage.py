@@ -11,9 +11,9 @@ bytecode caches stay as they are.  `method` says how a mark is reported:
 
 - "lines" (Python 3.12 on): a mark is a line that sys.monitoring reports once and is then told to leave alone
   (LINE, DISABLE), in most arms the line of its first statement, else that of a NOP.  Steady state costs the
-  NOPs: 1.05 (3.12) and 1.07 (3.13) of the bare target with the novelty test, of which that is 0.02.  BRANCH
-  events tell arms apart without rewriting, but before 3.14 a branch goes silent for both arms or for none:
-  LINE and BRANCH, silenced when both arms were seen, cost 8.1 (3.12) and 6.3 (3.13) on the same target.
+  NOPs: 1.05 (3.12), 1.07 to 1.09 (3.13) of the bare target, 0.02 of it the novelty test.  BRANCH events tell
+  arms apart without rewriting, but before 3.14 a branch goes silent for both arms or for none: LINE and BRANCH,
+  silenced when both arms were seen, cost 8.1 (3.12) and 6.3 (3.13) times the bare target.
 - "cells" (Python 3.11, or no tool id of sys.monitoring free): a mark looks into a list, and calls the first
   time: 1.24 with the novelty test, which compares two numbers.  Stores of 1 cost the same, but list.count(0)
   as the test grows with the target (limits.md, section 5).  Fewer statements have marks of their own here.

@@ -28,14 +28,9 @@ __all__ = ["raised", "recording_method", "returned"]
 _MISSING = object()
 _NOTHING = ()
 
-_MARKERS = {  # the byte before an integer, by the type of the parameter; the fast path has one size for each
-    Type.U32: 0xCD,
-    Type.U64: 0xCD,
-    Type.BOOL: 0xD2,
-    Type.I32: 0xD2,
-    Type.I64: 0xD2,
-    Type.HRESULT: 0xD2,
-}
+_U16, _U32, _I32 = 0xCD, 0xCE, 0xD2  # the byte before an integer, by its size
+_CODES = {_U16: "H", _U32: "I", _I32: "i"}
+_UNSIGNED = {Type.U32, Type.U64}
 _TEXTS = (Type.TEXT, Type.IID)
 _HANDLES = (Type.HANDLE, Type.POINTER)
 _NULL_BYTE = 0xC0 - 0x100  # msgpack's nil as a signed byte, as handles' tokens are packed
@@ -92,12 +87,12 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
     types = tuple(parameter.type for parameter in method.inputs)
     names = [parameter.name for parameter in method.inputs]
 
-    def general(args: tuple[Any, ...], keywords: dict[str, Any], owed: int = 0) -> Any:
-        """Any call: unusual arguments or sizes, a thread's first call, a full window, recording stopped."""
+    def slow(args: tuple[Any, ...], keywords: dict[str, Any], owed: int = 0) -> Any:
+        """Any call at all.  `owed` ticks were taken for an enter that was then not written."""
         args = tuple(value for value in args if value is not _MISSING)
-        if fast and not keywords and len(args) == len(types) and not writer.closed and fast.learn(writer, args):
-            return function(None, *args)
-        ticket = writer.enter(slot, _positional(args, keywords, names), owed)
+        if owed:
+            writer.local.stream.last -= owed
+        ticket = writer.enter(slot, _positional(args, keywords, names))
         try:
             answer = getattr(inner, method.name)(*args, **keywords)
         except BaseException as error:
@@ -106,20 +101,28 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         writer.leave(ticket, returned(method, answer))
         return answer
 
+    def general(args: tuple[Any, ...], keywords: dict[str, Any], owed: int = 0) -> Any:
+        """A call that the fast path did not take: a new text or handle, a number over 16 bits, or any other."""
+        if not keywords and len(args) == len(types) and not (args and args[-1] is _MISSING) and not writer.closed:
+            if owed:
+                writer.local.stream.last -= owed
+                owed = 0
+            if narrow is not None and narrow.learn(writer, args):
+                return function(None, *args)
+            if wide is not None and wide.fits(args):
+                wide.learn(writer, args)
+                return wide_function(None, *args)
+        return slow(args, keywords, owed)
+
     def answered(stream: Stream, start: int, answer: Any, took: int | None) -> None:
         writer.write_leave(stream, start, returned(method, answer), stream.end(start) or 0, took)
 
     def failed(stream: Stream, start: int, error: BaseException) -> None:
         writer.write_leave(stream, start, raised(error), stream.end(start) or 0)
 
-    fast = _fast_path(method.name, types, slot)
-    function: Callable[..., Any]
-    if fast is None:
-
-        def function(self: Any, /, *args: Any, **keywords: Any) -> Any:
-            return general(args, keywords)
-
-    else:
+    def compiled(fast: _FastPath | None, otherwise: Callable[..., Any]) -> Callable[..., Any]:
+        if fast is None:
+            return lambda self, /, *args, **keywords: otherwise(args, keywords)
         namespace: dict[str, Any] = {
             "MISSING": _MISSING,
             "NOTHING": _NOTHING,
@@ -129,7 +132,7 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
             "checks": _LONG_CHECKS,
             "clock": writer.clock,
             "failed": failed,
-            "general": general,
+            "general": otherwise,
             "head": fast.head,
             "inner": inner,
             "local": writer.local,
@@ -139,7 +142,11 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         }
         writer.file.tell(namespace)
         exec(fast.code, namespace)
-        function = namespace["method"]
+        return namespace["method"]  # type: ignore[no-any-return]
+
+    narrow = _fast_path(method.name, types, slot, _U16)
+    wide = _fast_path(method.name, types, slot, _U32) if _UNSIGNED & set(types) else None
+    function, wide_function = compiled(narrow, general), compiled(wide, slow)
     function.__name__ = method.name
     function.__qualname__ = f"RecordingCallback.{method.name}"
     return function
@@ -148,18 +155,21 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
 class _FastPath:
     """The code of one method, and the tables in which it looks its arguments up.
 
+    Unsigned numbers have one size, which `unsigned` says, and signed ones are of 32 bits.
     `t0`, `t1` ...: text -> the bytes of its reference (with the marker of a number that follows), and what they
     add to the check; in the first table also what the record's constant bytes add.  `h0` ...: handle -> token.
     """
 
-    def __init__(self, name: str, types: tuple[Type, ...], slot: int):
+    def __init__(self, name: str, types: tuple[Type, ...], slot: int, unsigned: int):
+        self._unsigned = [position for position, kind in enumerate(types) if kind in _UNSIGNED]
         self.head = bytes((0x93 + len(types), Kind.ENTER + slot, 0xCD))
         self.tables: dict[str, dict[Any, Any]] = {}
         self._texts: list[tuple[int, bytes]] = []  # position, what follows the reference
         layout, lookups = ">3sHb", []
         values, terms = ["head", "ticks", "stream.number"], ["sums[ticks]", "stream.number"]
         constant = 1 + sum(self.head)
-        markers = [_MARKERS.get(kind) for kind in types] + [None]
+        sizes = [(unsigned if kind in _UNSIGNED else _I32) if kind.is_integer else None for kind in types]
+        markers = [*sizes, None]
         for position, kind in enumerate(types):
             if kind in _TEXTS:
                 following = markers[position + 1]
@@ -181,13 +191,13 @@ class _FastPath:
                     layout += "B"
                     values.append(str(marker))
                     constant += marker
-                layout += "H" if _MARKERS[kind] == 0xCD else "i"
+                layout += _CODES[sizes[position] or _I32]
                 values.append(f"a{position}")
                 terms.append(f"sums[a{position}]")
         self._constant = constant
         if not self._texts:
             terms.append(str(constant & 0xFF))
-        if all(_MARKERS.get(kind) != 0xD2 for kind in types):
+        if all(size in (None, _U16) for size in sizes):
             layout += "2s"
             write = f"write(pack({', '.join(values)}, checks[{' + '.join(terms)}]))"
         else:  # a sum of four bytes costs more than asking for it
@@ -207,6 +217,10 @@ class _FastPath:
             tick_bits=TICK_BITS,
         )
         self.code = _compile(source, f"<recording {name}>")
+
+    def fits(self, args: tuple[Any, ...]) -> bool:
+        """Whether the unsigned numbers are numbers of up to 32 bits."""
+        return all(type(args[p]) is int and 0 <= args[p] < 1 << 32 for p in self._unsigned)
 
     def learn(self, writer: TraceWriter, args: tuple[Any, ...]) -> bool:
         """Put arguments into the tables where they can be; whether there were any new ones."""
@@ -231,13 +245,13 @@ class _FastPath:
         return reference, (sum(reference) + (self._constant if first else 0)) & 0xFF
 
 
-def _fast_path(name: str, types: tuple[Type, ...], slot: int) -> _FastPath | None:
+def _fast_path(name: str, types: tuple[Type, ...], slot: int, unsigned: int) -> _FastPath | None:
     """None for a method that has no name in Python, or whose records would be long."""
     if not name.isidentifier() or keyword.iskeyword(name) or Type.VOID in types:
         return None
     if len(types) > _MAX_PARAMETERS or Kind.ENTER + slot > 0x7F:
         return None
-    fast = _FastPath(name, types, slot)
+    fast = _FastPath(name, types, slot, unsigned)
     return fast if fast.size <= SHORT_RECORD else None
 
 

@@ -19,12 +19,13 @@ from typing import IO, Any
 
 from recorder.calls import Enter, Event, Header, PlayedCall, Thread, Trace, TraceDamage, pair
 from recorder.decoding import DECODE_ERRORS, HEADER_FIELDS, Decoder, decode_header
-from recorder.encoding import MAGIC, VERSION, Encoder, end_record
+from recorder.encoding import MAGIC, MAX_FIELDS, VERSION, Encoder, end_record
 from recorder.errors import InterfaceError, TraceError
 from recorder.records import Cut, Records
 
 __all__ = ["TraceReader", "describe_header", "dump_trace", "load_trace", "read_trace", "write_trace"]
 
+_MAX_DEPTH = 100  # of values in a header
 _CHECKED_RECORDS = 1 << 12  # of a whole file, before its checksum is believed
 
 
@@ -32,9 +33,16 @@ _CHECKED_RECORDS = 1 << 12  # of a whole file, before its checksum is believed
 
 
 def describe_header(header: Header) -> dict[str, Any]:
-    """The header as the map that a file carries; text that UTF-8 cannot hold is escaped."""
+    """The header as the map that a file carries; text that UTF-8 cannot hold is escaped.
+
+    Raises TraceError if it is larger than a trace holds.
+    """
     fields = {name: getattr(header, name) for name in HEADER_FIELDS}
-    described: dict[str, Any] = _plain({"interface": header.interface.describe(), **fields, **header.extra})
+    described: dict[str, Any]
+    try:
+        described = _plain({"interface": header.interface.describe(), **fields, **header.extra})
+    except ValueError as error:
+        raise TraceError(f"header: {error}") from None
     return described
 
 
@@ -126,7 +134,7 @@ def _rename_to_new(source: Path, target: Path) -> None:
         os.rename(source, target)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     """Values that every msgpack reader can take: no lone surrogates, no exotic types."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -134,10 +142,16 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {_plain(str(k)): _plain(v) for k, v in value.items()}
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"over {_MAX_DEPTH} values in each other are more than a trace holds")
+    if hasattr(value, "items"):
+        value = dict(value.items())
+    if isinstance(value, dict | list | tuple) and len(value) > MAX_FIELDS:
+        raise ValueError(f"{len(value)} values in one place are more than a trace holds")
+    if isinstance(value, dict):
+        return {_plain(str(key)): _plain(part, depth + 1) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_plain(part, depth + 1) for part in value]
     return _plain(str(value))
 
 

@@ -200,7 +200,7 @@ class TraceWriter:
         try:
             if ticks is None:
                 ticks = (self.clock() >> TICK_BITS) - start
-            if outcome[:2] == _PLAIN and type(outcome.value) is int and not outcome.outputs and not back:
+            if type(outcome.value) is int and outcome[:2] == _PLAIN and not outcome.outputs and not back:
                 self.file.append(stream.returns.get(ticks) or self._plain_leave(stream, ticks))
                 return
             value, outputs = storable(outcome.value), tuple(map(storable, outcome.outputs[:_MAX_ARGUMENTS]))

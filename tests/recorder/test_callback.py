@@ -80,7 +80,17 @@ class Text(str):
     __slots__ = ()
 
 
-ODD = object()
+class Hostile:
+    """Whatever one asks of it, it raises."""
+
+    def _raise(self, *args: object) -> Any:
+        raise RuntimeError("no")
+
+    __class__ = property(_raise)
+    __repr__ = __hash__ = __int__ = __index__ = __eq__ = __bool__ = __len__ = _raise
+
+
+HOSTILE, NO_REPR = Hostile(), Opaque("Hostile", "<repr raised RuntimeError>")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +109,10 @@ ODD = object()
         ((b"Inbox", "1", 2), {}, (b"Inbox", "1", 2)),
         ((5, 1, 2), {}, (5, 1, 2)),
         (([], 1, 2), {}, (Opaque("list", "[]"), 1, 2)),
+        ((HOSTILE, 1, 2), {}, (NO_REPR, 1, 2)),
+        (("x", HOSTILE, 2), {}, ("x", NO_REPR, 2)),
+        (("x", 1, HOSTILE), {}, ("x", 1, NO_REPR)),
+        ((HOSTILE,), {}, (NO_REPR,)),
         ((), {}, ()),
         (("Inbox",), {}, ("Inbox",)),
         (("Inbox", 1), {}, ("Inbox", 1)),
@@ -108,6 +122,7 @@ ODD = object()
         (("Inbox", 1, 2), {"self": 3, "a0": "x", "colour": None}, ("Inbox", 1, 2, 3, "x", None)),
         ((), {"a0": "Inbox"}, ("Inbox",)),
     ],
+    ids=lambda value: "arguments",
 )
 def test_arguments_pass_as_they_came(
     path: Path, args: tuple[Any, ...], keywords: dict[str, Any], recorded: tuple[Any, ...]
@@ -174,7 +189,9 @@ def test_more_texts_than_the_table_holds(path: Path) -> None:
         ((), Opaque("tuple", "()")),
         ((0, 5), Opaque("tuple", "(0, 5)")),
         (Colour.RED, 3),
+        (HOSTILE, NO_REPR),
     ],
+    ids=lambda value: "hostile" if value is HOSTILE else None,
 )
 def test_answers_pass_as_they_came(path: Path, answer: object, recorded: object) -> None:
     def use(callback: Any) -> None:

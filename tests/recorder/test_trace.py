@@ -189,6 +189,17 @@ def test_text_in_a_header_that_utf_8_cannot_hold_is_escaped() -> None:
     assert load_trace(dump_trace(trace)).header.provenance == {"path": "a\\udc80", "5": str(2**70)}
 
 
+@pytest.mark.parametrize("facts", [{"many": [0] * 5000}, {str(n): n for n in range(5000)}, {"deep": None}])
+def test_a_header_that_no_reader_would_take_is_an_error(facts: dict[str, Any]) -> None:
+    if "deep" in facts:
+        deep: list[Any] = []
+        for _ in range(600):
+            deep = [deep]
+        facts = {"deep": deep}
+    with pytest.raises(TraceError, match="header: "):
+        dump_trace(Trace(Header(provenance=facts)))
+
+
 @pytest.mark.parametrize(
     ("events", "message"),
     [
