@@ -450,10 +450,12 @@ def test_shrinking_ends_at_the_minimal_sequence(host: type[Host]) -> None:
 @pytest.mark.parametrize(
     "host", [Late, AboveMax, NoBoundary, NoTextAfterError, Formats, ThirdReport], ids=lambda h: h.__name__
 )
+@pytest.mark.slow
 def test_a_recorded_sequence_shrinks_as_far(host: type[Host]) -> None:
     assert find(mutated([TRACE]), fails(host)) == list(sequences.calls(*MINIMAL[host]))
 
 
+@pytest.mark.slow
 def test_what_has_to_come_before_stays() -> None:
     calls = find(mutated([TRACE]), fails(LongStory))
     assert sorted(c.method for c in calls) == ["Done", "Error", "Progress", "Progress"]
@@ -567,6 +569,7 @@ def test_a_slow_call_is_a_finding() -> None:
     assert found.finding.code == "H18"
 
 
+@pytest.mark.slow
 def test_another_interface_is_fuzzed() -> None:
     class Meter:
         def __init__(self) -> None:

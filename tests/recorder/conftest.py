@@ -60,6 +60,7 @@ def inject() -> Callable[[Callable[[], object], Callable[[], object], int], bool
     def run(scenario: Callable[[], object], action: Callable[[], object], at: int) -> bool:
         injector = Injector(action, at)
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # 3.12 looks whether any frame has asked when tracing begins
         gc.disable()  # the points are those of the scenario alone
         sys.settrace(injector)
         try:
