@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import enum
-import threading
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
