@@ -596,7 +596,7 @@ def test_another_interface_is_fuzzed() -> None:
             return value * 100 // self.limits[1] and 0
 
     assert failures(fuzz_callback(Meter, interface=IMAPI_PROGRESS, settings=quick(100))) == []
-    (found,) = failures(fuzz_callback(BadMeter, interface=IMAPI_PROGRESS, settings=quick(500)))
+    (found,) = failures(fuzz_callback(BadMeter, interface=IMAPI_PROGRESS, settings=quick(4000)))
     assert isinstance(found.__cause__, ZeroDivisionError)
     assert str(found).endswith("    SetLimits(NULL, 0, NULL)\n--> Progress(0, 0, 0)")
 
