@@ -3,7 +3,8 @@
     python benchmarks/campaign.py
 
 The reference is the bare loop that makes the same calls on a fresh instance of the same trivial host, ten calls
-a sequence.  Cases take turns within a round; each figure is the median over the rounds.
+a sequence.  Times are the processor's, so that a busy machine hardly changes them; cases take turns within a
+round, and each figure is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ def bare(sequences: list[list[Call]]) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ from replayer.verdict import Status, Verdict
 
 __all__ = ["Found", "check_folder", "finding_trace", "report_text", "sequence_lines", "write_finding"]
 
+_LONGEST_CALL = 300  # characters
+
 
 @dataclass
 class Found:
@@ -113,9 +115,9 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
 
 
 def sequence_lines(calls: Sequence[Call], interface: Interface, failing: int) -> list[str]:
-    """One call a line, the failing one marked."""
+    """One call a line, cut if it is long, the failing one marked."""
     return [
-        f"{'>' if number == failing else ' '} {number:3d}  {call_text(call, interface)}"
+        f"{'>' if number == failing else ' '} {number:3d}  {shown(call_text(call, interface), _LONGEST_CALL)}"
         + (f"   [thread {call.thread}]" if call.thread else "")
         for number, call in enumerate(calls)
     ]

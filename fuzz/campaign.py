@@ -27,11 +27,12 @@ from replayer.isolation import Isolated, Limits, place_in
 from replayer.oracles import Judge
 from replayer.sandbox import Death, Sandbox
 from replayer.target import TargetError, is_library_spec
+from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
 
 _DEATHS_LOOKED_AT = 25  # deaths that look alike and cost no waiting
-_ONCE_HUNG = 1.0  # seconds that a sequence gets when a hang is known; it takes well below a millisecond
+_ONCE_HUNG = 0.4  # seconds that a sequence gets when a hang is known; it takes well below a millisecond
 
 
 class Campaign:
@@ -75,6 +76,8 @@ class Campaign:
         with Isolated(self.spec, self.interface, limits=limits) as player:
             self._triage = Triage(player, judge, options, self.progress, tick=self._tick, kept=self._kept)
             try:
+                require_target(player)
+                self._started = time.monotonic()  # the budget is for searching, not for starting
                 self._replay_corpus()
                 with self._open_search() as self._search:
                     stopped = self._search_on()

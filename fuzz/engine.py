@@ -32,7 +32,7 @@ __all__ = ["Batch", "Engine", "Suspect", "bases"]
 
 _POOL = 24  # base sequences of a batch
 _KEPT = 4000  # sequences kept for having brought something new
-_STATE_MASK = 3  # the target's visible state is looked at after every fourth sequence
+_STATE_MASK = 7  # the target's visible state is looked at after every eighth sequence
 _STATES = 20_000  # states remembered: a target that counts upward must not flood the corpus
 _METHOD = operator.itemgetter(0)
 

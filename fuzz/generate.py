@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from fuzz import dictionary
@@ -19,16 +20,20 @@ _WARNINGS = (hresult.parse("MAPI_W_ERRORS_RETURNED"), hresult.parse("MAPI_W_PART
 
 def value_for(parameter: Parameter, random: Random) -> Argument:
     """A value that the parameter's type can carry, often one at a boundary."""
-    kind = parameter.type
+    kind, chance = parameter.type, random.random
     if kind in (Type.HANDLE, Type.POINTER):
-        return random.choice(dictionary.HANDLES[:4])
-    if (parameter.nullable or parameter.pointer) and random.random() < 0.25:
+        return _pick(dictionary.HANDLES[:4], chance())
+    if (parameter.nullable or parameter.pointer) and chance() < 0.25:
         return None
     if kind is Type.TEXT:
-        return random.choice(dictionary.TEXTS)
+        return _pick(dictionary.TEXTS, chance())
     if kind is Type.IID:
         return "{00000000-0000-0000-c000-000000000046}"
-    return random.choice(dictionary.integers(kind)) if random.random() < 0.5 else random.randrange(100)
+    return _pick(dictionary.integers(kind), chance()) if chance() < 0.5 else int(chance() * 100)
+
+
+def _pick(values: Sequence[Argument], chance: float) -> Argument:
+    return values[int(chance * len(values))]  # random.choice takes five times as long
 
 
 def any_call(method: Method, random: Random) -> Call:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fuzz.buckets import Found
-from fuzz.simpler import simpler, simplest
+from fuzz.simpler import is_result, simpler, simplest
 from recorder.calls import Argument, Call, Trace
 from recorder.contract import contract_of, fits
 from recorder.interface import Interface, Parameter
@@ -33,6 +33,7 @@ def minimise(
     fails: Fails,
     *,
     interface: Interface | None = None,
+    thresholds: bool = True,
     max_tries: int = 5000,
     deadline: float | None = None,
 ) -> list[Call]:
@@ -40,8 +41,11 @@ def minimise(
     with the best found so far.
 
     Of an argument the `interface` tells whether NULL is allowed, and whether it is an HRESULT (None: neither).
+    Without `thresholds` a number becomes a very small one, or another one of the same call, or stays.
     """
-    shrinker = _Shrinker(calls, fails, interface, max_tries, deadline)
+    shrinker = _Shrinker(
+        calls, fails, interface=interface, thresholds=thresholds, max_tries=max_tries, deadline=deadline
+    )
     with contextlib.suppress(_OutOfTries):
         shrinker.run()
     return shrinker.calls
@@ -79,7 +83,17 @@ def minimise_finding(
 
     cut = calls[: finding.number + 1]
     start = cut if len(cut) < len(calls) and fails(cut) else calls
-    return minimise(start, fails, interface=player.interface, max_tries=max_tries, deadline=deadline)
+    return minimise(
+        start,
+        fails,
+        interface=player.interface,
+        thresholds=finding.oracle not in _TIMED,
+        max_tries=max_tries,
+        deadline=deadline,
+    )
+
+
+_TIMED = ("hang", "slow")  # just enough work to fail would be too little the next time
 
 
 @dataclass
@@ -145,10 +159,18 @@ class _OutOfTries(Exception):
 
 class _Shrinker:
     def __init__(
-        self, calls: list[Call], fails: Fails, interface: Interface | None, max_tries: int, deadline: float | None
+        self,
+        calls: list[Call],
+        fails: Fails,
+        *,
+        interface: Interface | None,
+        thresholds: bool,
+        max_tries: int,
+        deadline: float | None,
     ):
         self.calls = calls
         self._fails = fails
+        self._thresholds = thresholds
         self._parameters = {m.name: m.inputs for m in interface.slots} if interface else {}
         self._left = max_tries
         self._deadline = deadline
@@ -256,6 +278,9 @@ class _Shrinker:
                     return self._put(number, _with(self.calls[number], position, new))
 
                 self._shrink_value(value, [self._parameter(method, position)], put)
+                if not self._thresholds and type(value) is int:
+                    smaller = (other for other in args if type(other) is int and 0 <= other < value)
+                    any(put(value, other) for other in sorted(smaller))
 
     def _shrink_value(
         self, value: Argument, parameters: list[Parameter | None], put: Callable[[Argument, Argument], bool]
@@ -267,6 +292,12 @@ class _Shrinker:
         while accepted:
             accepted = False
             for candidate in simpler(value, parameter):
+                if (
+                    type(candidate) is int
+                    and abs(candidate) > 2
+                    and not (self._thresholds or is_result(parameter))
+                ):
+                    continue
                 if all(fits(p, candidate) for p in types) and put(value, candidate):
                     accepted, before, value = True, value, candidate
                     if type(value) is int and type(before) is int and abs(before - value) == 1 < abs(value):

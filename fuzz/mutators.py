@@ -26,6 +26,7 @@ from recorder.interface import Method, Type
 __all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
 
 Calls = list[Call]
+_NUMBER = re.compile(r"\d+")
 _new = tuple.__new__
 
 
@@ -373,14 +374,12 @@ def change_text(calls: Calls, env: Environment) -> bool:
 @_mutator(_HOSTILE, 1)
 def null_argument(calls: Calls, env: Environment) -> bool:
     """NULL where the documentation does not allow it."""
-    if not calls:
+    numbers = [number for number, call in enumerate(calls) if env.not_null.get(call.method)]
+    if not numbers:
         return False
-    at = env.below(len(calls))
-    call = calls[at]
-    places = env.not_null.get(call.method)
-    if not places:
-        return False
-    calls[at] = _with(call, places[env.below(len(places))], None)
+    at = numbers[env.below(len(numbers))]
+    places = env.not_null[calls[at].method]
+    calls[at] = _with(calls[at], places[env.below(len(places))], None)
     return True
 
 
@@ -476,7 +475,7 @@ def _vary_text(call: Call, position: int, env: Environment) -> Argument:
 
 
 def _change_number(text: str, env: Environment) -> str:
-    numbers = list(re.finditer(r"\d+", text))
+    numbers = list(_NUMBER.finditer(text))
     if not numbers:
         return f"{text} {env.below(100)} of 100"
     match = numbers[env.below(len(numbers))]
@@ -556,7 +555,6 @@ def _pairs(contract: Contract, method: Method) -> list[tuple[int, int, int, int]
     if series is not None and series.method == method.name:
         index, limit = method.index(series.index), method.index(series.limit)
         return [(index, limit, *method.inputs[index].type.range)]
-    numbers = [
-        (n, p.type) for n, p in enumerate(method.inputs) if p.type.is_integer and p.type is not Type.HRESULT
-    ]
-    return [(a, b, *kind.range) for a, kind in numbers for b, same in numbers if a < b and kind is same]
+    types = [parameter.type for parameter in method.inputs]
+    numbers = [n for n, kind in enumerate(types) if kind.is_integer and kind is not Type.HRESULT]
+    return [(a, b, *types[a].range) for a in numbers for b in numbers if a < b and types[a] is types[b]]

@@ -12,6 +12,9 @@ __all__ = ["is_result", "simpler", "simplest"]
 
 _RESULTS = (hresult.S_OK, hresult.parse("E_FAIL"), 1)  # the plainest HRESULTs, the plainest first
 
+_SHORT = 200  # characters
+_PARTS = 64  # that a longer text is cut into, at most
+
 
 def simpler(value: Argument, parameter: Parameter | None = None) -> Iterator[Argument]:
     """Simpler values to try, the simplest first; each is strictly simpler, so that shrinking ends.
@@ -73,19 +76,23 @@ def _below(candidate: int, value: int) -> bool:
 
 
 def _simpler_texts(text: str) -> Iterator[Argument]:
+    """Of a short text any character may go or become an "a"; of a long one first large parts, or all of them."""
+    plain = "a" * len(text)
     if text == "":
         return
     yield ""
-    if len(text) > 1 or text != "a":
-        if text not in ("a", "0"):
-            yield "a"
-        size = len(text) // 2
-        while size:
-            for start in range(0, len(text), size):
-                if len(text) - size > 0:
-                    yield text[:start] + text[start + size :]
-            size //= 2
-        if len(text) <= 200:
-            for n, character in enumerate(text):
-                if character not in "a0" and ord(character) > ord("a"):
-                    yield text[:n] + "a" + text[n + 1 :]
+    if text in ("a", "0"):
+        return
+    if len(text) > 1:
+        yield "a"
+    if text > plain:
+        yield plain
+    size, parts = len(text) // 2, 2
+    while size and (parts <= _PARTS or len(text) <= _SHORT or text == plain):
+        for start in range(0, 1 if text == plain else len(text), size):
+            yield text[:start] + text[start + size :]
+        size, parts = size // 2, parts * 2
+    if len(text) <= _SHORT:
+        for n, character in enumerate(text):
+            if character > "a":
+                yield text[:n] + "a" + text[n + 1 :]

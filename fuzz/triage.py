@@ -112,10 +112,15 @@ class Triage:
             self._note(_Failure(finding, calls, run, origin, calls))
         try:
             while self._waiting:
-                self._keep(self._waiting.pop(next(iter(self._waiting))))
-        except KeyboardInterrupt:
-            for failure in self._waiting.values():
-                self._kept(self._found(failure))
+                bucket, failure = next(iter(self._waiting.items()))
+                self._keep(failure)
+                del self._waiting[bucket]
+        except KeyboardInterrupt:  # what was seen is not lost, though it is not minimal
+            for bucket, failure in self._waiting.items():
+                known = self.found.get(bucket)
+                if known is None or known.finding.level > failure.finding.level:
+                    known = self._found(failure)
+                self._kept(known)
             raise
 
     def _note(self, failure: _Failure) -> None:
@@ -152,12 +157,8 @@ class Triage:
         """Minimise a failure, at a lower level if it shows there on the way."""
         self._tick()
         found = self._found(failure)
-        try:
-            while lower := self._minimise(failure, found):
-                failure, found = lower, self._found(lower)
-        except KeyboardInterrupt:
-            self._kept(found)
-            raise
+        while lower := self._minimise(failure, found):
+            failure, found = lower, self._found(lower)
         self._learn(found, failure)
         self._kept(found)
 
@@ -167,15 +168,22 @@ class Triage:
         try:
             for moment in moments:
                 self._shrink(failure, found, moment)
-                run = self._player.play(found.calls)  # once more, at full length
-                again = [f for f in self._judge.findings(run) if f.bucket == failure.finding.bucket]
-                found.flaky = not again
-                if again:
-                    found.finding, found.run = again[0], run
+                if self._fails_again(found, failure.finding):
                     break
         except _LowerLevel as lower:
             return lower.failure
         return None
+
+    def _fails_again(self, found: Found, finding: Finding) -> bool:
+        """Play what was found at full length: twice, since once may be chance; a hang, which takes long, once."""
+        for _ in range(1 if finding.oracle == "hang" else 2):
+            run = self._player.play(found.calls)
+            again = [f for f in self._judge.findings(run) if f.bucket == finding.bucket]
+            found.flaky = not again
+            if not again:
+                return False
+            found.finding, found.run = again[0], run
+        return True
 
     def _shrink(self, failure: _Failure, found: Found, timeout: float | None) -> None:
         bucket, level = failure.finding.bucket, failure.finding.level
@@ -188,6 +196,8 @@ class Triage:
             known = self.found.get(other.bucket)
             if other.bucket == bucket and other.level < level:
                 raise _LowerLevel(seen)
+            if other.oracle == "hang" and timeout is not None:  # it only had a moment
+                return
             if known is None or other.level < known.finding.level:
                 self._note(seen)
 

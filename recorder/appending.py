@@ -45,19 +45,21 @@ class AppendFile:
         self.closed = False
         self._store_lock = threading.RLock()
         self._pid = os.getpid()
-        self._size = _FIRST_WINDOW
+        self._size = _FIRST_WINDOW // 2
+        self._window = mmap.mmap(-1, 1)  # a full one, before the file's first byte
+        self._window.seek(1)
+        self._base = -1  # file offset of the window
+        self._claim = 1  # position in the window where `_seal` measured the rest
+        self.write: Callable[[bytes], object] = self._window.write
+        self._told: list[dict[str, Any]] = []  # namespaces that know `write` too
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            self._window = self._map(0, self._size)
+            self._grow(0)
         except BaseException:
             os.close(self._fd)
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise
-        self._base = 0  # file offset of the window
-        self._claim = self._size  # position in the window where `_seal` measured the rest
-        self.write: Callable[[bytes], object] = self._writer(self._window)
-        self._told: list[dict[str, Any]] = []  # namespaces that know `write` too
 
     def tell(self, namespace: dict[str, Any]) -> None:
         """Keep `write` in a function's namespace up to date: it is found there sooner than here."""
@@ -128,14 +130,16 @@ class AppendFile:
             return
         base = end - end % mmap.ALLOCATIONGRANULARITY
         self._size = min(self._size * 2, _LARGEST_WINDOW)
+        size = max(self._size, (end - base + needed + 0xFFFF) & ~0xFFFF)
         try:
-            window = self._map(base, max(self._size, (end - base + needed + 0xFFFF) & ~0xFFFF))
+            self._allocate(full, base + size)
+            window = mmap.mmap(self._fd, size, offset=base)
         except (OSError, ValueError):
-            if self.closed:  # by a signal handler, likewise
+            if self._window is not full or self.closed:  # likewise
                 return
             raise
         window.seek(end - base)
-        write, size = self._writer(window), len(window)
+        write = self._writer(window)
         if self._window is full and not self.closed:  # nothing can come in between from here on
             self._claim = size
             self._window = window
@@ -162,9 +166,29 @@ class AppendFile:
                 self._store(window, bytes(len(window) - position))
         return base + (self._claim if self._claim < position and window[self._claim] == 0 else position)
 
-    def _map(self, base: int, size: int) -> mmap.mmap:
-        _allocate(self._fd, base + size)
-        return mmap.mmap(self._fd, size, offset=base)
+    def _allocate(self, full: mmap.mmap, size: int) -> None:
+        """Make the file `size` bytes long with room on the disk, so that storing to a mapping of it cannot fail.
+
+        Nothing that is there is touched, not even by a zero: while `full` is the window nobody writes behind it.
+        Raises OSError if there is no room.
+        """
+        start = os.fstat(self._fd).st_size
+        if start < size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self._fd, start, size - start)
+                return
+            except OSError as error:
+                if error.errno not in _CANNOT_ALLOCATE:
+                    raise
+        if start < size and not hasattr(os, "pwrite"):
+            if self._window is full:
+                os.ftruncate(self._fd, size)  # Windows allocates
+            return
+        while start < size:
+            zeros = bytes(min(size - start, 1 << 20))
+            if self._window is not full:
+                return
+            start += os.pwrite(self._fd, zeros, start)
 
     def _writer(self, window: mmap.mmap) -> Callable[[bytes], object]:
         return window.write if GIL else functools.partial(self._store, window)
@@ -187,23 +211,3 @@ class AppendFile:
 
 def _refuse(record: bytes) -> object:
     raise ValueError("the file is closed")
-
-
-def _allocate(fd: int, size: int) -> None:
-    """Make the file `size` bytes long with room on the disk, so that storing to a mapping of it cannot fail.
-
-    Raises OSError if there is no room.
-    """
-    start = os.fstat(fd).st_size
-    if start >= size:
-        return
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(fd, start, size - start)
-            return
-        except OSError as error:
-            if error.errno not in _CANNOT_ALLOCATE:
-                raise
-    os.lseek(fd, start, os.SEEK_SET)
-    while start < size:
-        start += os.write(fd, bytes(min(size - start, 1 << 20)))

@@ -32,8 +32,10 @@ def import_capture(path: str | os.PathLike[str]) -> Trace:
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TraceError(f"cannot be read: {error}", path=path) from None
+    except OSError as error:
+        raise TraceError(f"cannot be read: {error.strerror or error}", path=path) from None
+    except UnicodeDecodeError as error:
+        raise TraceError(f"cannot be read as UTF-8: {error}", path=path) from None
     meta: dict[str, Any] = {}
     played: list[tuple[Call, Outcome]] = []
     tokens: dict[int, int] = {}

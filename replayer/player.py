@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ class Journal(Protocol):
     def note(self, a: int, b: int) -> None: ...
 
 
+_WAIT_SECONDS = 0.5
 _NOTE_SECONDS = 0.1  # well below any sandbox's timeout
 
 
@@ -335,7 +336,10 @@ class _Lane:
 
     def run(self, work: Callable[[], None]) -> None:
         self._work.put(work)
-        error = self._done.get()
+        while True:
+            with suppress(queue.Empty):  # no wait is endless: a signal just before it would not end it
+                error = self._done.get(timeout=_WAIT_SECONDS)
+                break
         if error is not None:
             raise error
 

@@ -69,3 +69,40 @@ def test_what_starts_fast_imports_little(statement: str, unwanted: tuple[str, ..
         [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["record", "show", "check", "replay", "explain", "fuzz", "minimise", "corpus"])
+def test_no_command_waits_for_hypothesis(command: str) -> None:
+    """It costs as much as fifteen bare interpreters to import; only tests need it."""
+    check = (
+        f"import sys, contextlib, synctape; sys.argv = ['synctape', {command!r}, '--help']\n"
+        "with contextlib.suppress(SystemExit): synctape.main()\n"
+        "print([m for m in ('hypothesis', 'pytest') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith("Usage: ") and done.stdout.splitlines()[-1] == "[]"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    """Imports at a module's top; those inside functions and for type checkers start nothing."""
+    graph: dict[str, set[str]] = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        graph[name] = {
+            node.module
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way, name))
+        if name not in done:
+            for imported in sorted(graph[name] & set(graph)):
+                visit(imported, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from targets.imapi_progress import IMAPI_PROGRESS
 
 from fuzz.buckets import Found
 from fuzz.campaign import Campaign, CampaignOptions, Summary
-from recorder.calls import Call, Trace
+from recorder.calls import Call, Opaque, Trace
 from recorder.contract import Level
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
+from recorder.text import call_text
 from recorder.trace import read_trace
 from replayer.isolation import Isolated
 from replayer.target import TargetError
@@ -31,34 +33,118 @@ def search(
     return Campaign(spec, seeds, CampaignOptions(**fixed), interface=interface, folder=folder).run()  # type: ignore[arg-type]
 
 
+def lines(found: Found) -> list[str]:
+    return [call_text(call, CALLBACK) for call in found.calls]
+
+
 def one(summary: Summary, code: str) -> Found:
     found = [f for f in summary.found if f.finding.code == code]
     assert len(found) == 1, [(f.finding.code, f.finding.method, f.finding.place) for f in summary.found]
     return found[0]
 
 
-EXPECTED: dict[str, tuple[str, str, Level, int]] = {  # code, method, level, calls of the shortest sequence
-    "raises_on_null_text": ("X3", "Progress", Level.CONFORMING, 1),
-    "divides_by_max": ("X3", "Progress", Level.LENIENT, 1),
-    "raises_after_done": ("X3", "Progress", Level.HOSTILE, 2),
-    "invariant_breaks": ("X5", "Progress", Level.CONFORMING, 2),
-    "double_close": ("H14", "Done", Level.CONFORMING, 1),
-    "leaks_handle": ("H14", "Done", Level.CONFORMING, 1),
-    "thread_exception": ("X4", "", Level.CONFORMING, 1),
-    "del_exception": ("X4", "", Level.CONFORMING, 1),
-    "exits": ("X7", "Error", Level.CONFORMING, 1),
-    "segfaults": ("X1", "Progress", Level.LENIENT, 1),
+CONFORMING, LENIENT, HOSTILE = Level
+NULL_TEXT, AT_END = "Progress(NULL, 0, 1)", "Done(NULL, S_OK)"
+ERROR, FAILED = 'Error(0x80004005 E_FAIL, "")', "Done(NULL, 0x80004005 E_FAIL)"
+EXPECTED: dict[str, tuple[str, str, str, Level, list[str]]] = {
+    # code, method, place, level, shortest sequence
+    "raises_on_null_text": ("X3", "Progress", "19 in Progress", CONFORMING, [NULL_TEXT]),
+    "divides_by_max": ("X3", "Progress", "19 in Progress", LENIENT, ["Progress(NULL, 0, 0)"]),
+    "raises_after_done": ("X3", "Progress", "19 in Progress", HOSTILE, [AT_END, "Progress(NULL, 0, 0)"]),
+    "double_close": ("H14", "Done", "", CONFORMING, ["Done(sync-event, S_OK)"]),
+    "leaks_handle": ("H14", "Done", "", CONFORMING, ["Done(sync-event, S_OK)"]),
+    "thread_exception": ("X4", "", "36 in _store", CONFORMING, [AT_END]),
+    "del_exception": ("X4", "", "31 in __del__", CONFORMING, [AT_END]),
+    "segfaults": ("X1", "Progress", "20 in Progress", LENIENT, ["Progress(NULL, 1, 0)"]),
 }
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_planted_bug_is_found_and_minimised(name: str) -> None:
-    code, method, level, size = EXPECTED[name]
-    runs = 250 if code in ("X1", "X7", "X4") else 1500
+    code, method, place, level, minimal = EXPECTED[name]
+    runs = {"X1": 150, "X4": 250}.get(code, 1500)
     found = one(search(name, runs), code)
-    assert (found.finding.method, found.finding.level, len(found.calls)) == (method, level, size)
-    assert not found.flaky and found.executions <= runs
-    assert found.finding.message
+    assert (found.finding.method, found.finding.level) == (method, level)
+    assert found.finding.place == (f"{name}.py:{place}" if place else "")
+    assert lines(found) == minimal
+    assert not found.flaky and 0 < found.executions <= runs + 1 and found.seconds > 0
+    assert found.finding.message and len(found.original) >= len(found.calls)
+
+
+def test_a_broken_invariant_is_found() -> None:
+    found = one(search("invariant_breaks"), "X5")
+    assert (found.finding.level, found.finding.place) == (CONFORMING, "invariant_breaks.py:35 in invariant")
+    assert [call.args[1] for call in found.calls] == [1, 0]
+
+
+def test_a_slow_call_is_found_and_a_replay_is_told_what_is_slow() -> None:
+    seen = trace('Progress("x", 7, 40)', "Done(NULL, S_OK)")
+    options = CampaignOptions(seed=1, max_time=60, slow=0.2, exit_first=True)
+    found = one(Campaign("targets.slow:Host", [("seen", seen)], options).run(), "H18")
+    assert lines(found) == ["Progress(NULL, 7, 7)"] and found.finding.level is CONFORMING
+    assert found.options == ("--slow", "0.2") and not found.flaky
+
+
+def test_an_exit_is_found_without_dying_of_it() -> None:
+    summary = search("exits", 400)
+    found = one(summary, "X7")
+    (call,) = found.calls
+    assert call.method == "Error" and isinstance(call.args[0], int) and call.args[0] < 0 and call.args[1] == ""
+    assert found.finding.level is CONFORMING and found.finding.message == "exit code 3"
+    assert summary.progress.deaths <= 3
+
+
+def test_every_wrong_answer_of_one_method_is_told_apart() -> None:
+    summary = search("bad_hresult", 800)
+    assert sorted(lines(f)[-1] for f in summary.found) == [
+        "Done(NULL, 0x80004005 E_FAIL)",
+        "Done(sync-event, 0x80004005 E_FAIL)",
+    ]
+
+
+def test_the_rule_that_a_failure_breaks_is_named() -> None:
+    summary = search("fails_conforming", 800)
+    assert {(f.finding.code, f.finding.level) for f in summary.found} == {
+        ("H6", CONFORMING),
+        ("H7", CONFORMING),
+        ("H10", LENIENT),
+    }
+
+
+def test_two_bugs_of_one_method_are_two_failures() -> None:
+    summary = search("two_bugs", 600)
+    messages = {f.finding.message.partition(":")[0]: lines(f) for f in summary.found}
+    assert messages["KeyError"] == [ERROR, 'Progress("a", 0, 1)']
+    assert messages["IndexError"] == ["Progress(NULL, 2, 0)"]
+
+
+# --- crashes and hangs ----------------------------------------------------------------------------------------
+
+
+def test_another_bug_is_found_though_nearly_every_sequence_kills() -> None:
+    summary = search("crashes_and_raises", 300)
+    assert {f.finding.code for f in summary.found} == {"X1", "X3"}
+    assert lines(one(summary, "X3")) == ['Error(S_OK, "")', "Progress(NULL, 51, 0)"]
+    assert summary.stopped == "runs" and summary.progress.runs == 300
+    assert summary.progress.deaths > 30 and summary.progress.kept > 5
+
+
+def test_what_waits_in_native_code_is_a_hang_and_does_not_end_the_search() -> None:
+    seen = trace('Error(E_FAIL, "gone")', "Done(NULL, E_FAIL)")
+    options = CampaignOptions(seed=1, max_time=60, max_runs=6, timeout=0.3, batch=6)
+    summary = Campaign("targets.waits:Host", [("seen", seen)], options).run()
+    found = one(summary, "X2")
+    assert [call.method for call in found.calls] == ["Error", "Done"]
+    assert found.finding.place.startswith("waits.py:") and found.finding.message == "no answer for 0.3 s"
+    assert summary.progress.runs == 6 and summary.progress.deaths
+
+
+def test_a_hang_that_takes_time_to_be_one_stays_well_beyond_it() -> None:
+    endless = trace('Progress("x", 4294967295, 4294967295)', "Done(NULL, S_OK)")
+    options = CampaignOptions(seed=1, max_time=60, max_runs=10, timeout=0.5, exit_first=True)
+    found = one(Campaign("targets.spins_for_index:Host", [("endless", endless)], options).run(), "X2")
+    assert lines(found) == ["Progress(NULL, 4294967295, 4294967295)"] and not found.flaky
+    assert found.options == ("--timeout", "0.5")
 
 
 def test_a_hang_is_found_with_its_place_and_does_not_end_the_search() -> None:
@@ -105,13 +191,14 @@ def test_an_oracle_can_be_left_out() -> None:
     assert search("double_close", 600, disabled=frozenset({"handle"})).found == []
 
 
-@pytest.mark.parametrize("name", ["raises_after_done", "exits"])
+@pytest.mark.parametrize("name", ["raises_after_done", "exits", "crashes_and_raises"])
 def test_a_seed_gives_the_same_run(name: str) -> None:
     def facts() -> object:
-        summary = search(name, 300, seed=9)
+        summary = search(name, 100, seed=9)
         progress = summary.progress
-        findings = [(f.finding, f.calls, f.executions) for f in summary.found]
-        return findings, progress.runs, progress.kept, dict(progress.levels)
+        findings = [(f.finding, f.calls, f.original, f.executions, f.count) for f in summary.found]
+        assert findings
+        return findings, progress.runs, progress.calls, progress.kept, progress.deaths, progress.applied
 
     assert facts() == facts()
 
@@ -189,3 +276,117 @@ def test_an_empty_trace_is_no_reason_to_stop() -> None:
         "targets.clean:Host", [("empty", Trace())], CampaignOptions(seed=1, max_time=30, max_runs=100)
     ).run()
     assert summary.progress.runs == 100
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_kept_at_the_lowest_level_with_the_sequence_it_was_first_seen_in() -> None:
+    """The recorded sequence breaks a rule; the bug is there without."""
+    seen = trace('Progress("a", 3, 1)', "Progress(NULL, 3, 1)", "Done(NULL, S_OK)")
+    options = CampaignOptions(seed=1, max_time=30, max_runs=50, exit_first=True)
+    found = one(Campaign("targets.raises_on_null_text:Host", [("seen", seen)], options).run(), "X3")
+    assert found.finding.level is CONFORMING and lines(found) == [NULL_TEXT]
+    assert found.original == list(seen.calls) and found.origin == "seen"
+
+
+def test_what_does_not_fail_each_time_is_marked_or_only_counted() -> None:
+    summary = search("fails_sometimes", 400)
+    assert summary.found or summary.progress.unconfirmed
+    assert all(found.flaky for found in summary.found)
+
+
+def test_an_interrupted_minimising_leaves_what_it_has(tmp_path: Path) -> None:
+    ticks = 0
+
+    def interrupt(progress: object) -> None:
+        nonlocal ticks
+        ticks += 1
+        if ticks == 2:  # the first is when the failure is taken in hand
+            raise KeyboardInterrupt
+
+    seen = trace(*GOOD[:-1], 'Progress("b", 0, 0)', "Done(NULL, S_OK)")
+    for stop_at in (1, 2):
+        ticks = 2 - stop_at
+        options = CampaignOptions(seed=1, max_time=30)
+        folder = tmp_path / str(stop_at)
+        campaign = Campaign(
+            "targets.divides_by_max:Host", [("seen", seen)], options, folder=folder, watch=interrupt
+        )
+        summary = campaign.run()
+        assert summary.stopped == "interrupted"
+        (path,) = folder.glob("*.tape")
+        assert summary.files == {one(summary, "X3").name: path}
+
+
+# --- budgets, seeds, targets ----------------------------------------------------------------------------------
+
+
+def test_the_time_ends_it() -> None:
+    options = CampaignOptions(seed=1, max_time=1.5)
+    summary = Campaign("targets.clean:Host", [SEED], options).run()
+    assert summary.stopped == "time" and summary.progress.runs and summary.progress.seconds < 30
+
+
+def test_recorded_calls_that_cannot_be_made_do_no_harm() -> None:
+    odd = Trace.from_calls(
+        [
+            Call("AddRef"),
+            Call("Progress", (Opaque("datetime", "now"), 1, 2)),
+            Call("Progress", ("too few",)),
+            *trace(*GOOD).calls,
+            Call("Release"),
+        ]
+    )
+    summary = Campaign("targets.clean:Host", [("odd", odd)], CampaignOptions(seed=1, max_runs=500)).run()
+    assert (summary.progress.unconfirmed, summary.progress.runs) == (0, 500)
+    assert {f.finding.level for f in summary.found} <= {HOSTILE}  # the wrong number of arguments, as recorded
+
+
+def test_a_target_that_gives_no_more_instances_ends_it_with_one_line() -> None:
+    with pytest.raises(TargetError, match=r"the factory raised RuntimeError: no more windows") as caught:
+        search("factory_fails_later")
+    assert "\n" not in str(caught.value)
+
+
+def test_progress_is_told_as_it_goes() -> None:
+    seen: list[int] = []
+    options = CampaignOptions(seed=1, max_time=60, max_runs=500, batch=100)
+    Campaign("targets.clean:Host", [SEED], options, watch=lambda progress: seen.append(progress.runs)).run()
+    assert seen == sorted(seen) and {100, 200, 500} <= set(seen)
+
+
+def test_announced_failures_are_written_by_then(tmp_path: Path) -> None:
+    told: list[bool] = []
+    Campaign(
+        "targets.two_bugs:Host",
+        [],
+        CampaignOptions(seed=1, max_time=60, max_runs=300),
+        folder=tmp_path,
+        announce=lambda found, path: told.append(path is not None and path.is_file() and bool(found.calls)),
+    ).run()
+    assert len(told) >= 2 and all(told)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize(
+    ("name", "code", "method", "minimal"),
+    [
+        ("null_text", "X1", "Progress", ["Progress(NULL, 0, 1)"]),
+        ("abort", "X1", "Error", ['Error(0x00000001 S_FALSE, "")']),
+        ("leaky_handle", "H14", "Done", ["Done(sync-event, S_OK)"]),
+        ("hang", "X2", "Progress", None),
+    ],
+)
+def test_a_native_bug_is_found(
+    library: Callable[[str], Path], name: str, code: str, method: str, minimal: list[str] | None
+) -> None:
+    found = one(search(f"{library(name)}:create", 150, timeout=0.4, exit_first=True), code)
+    assert found.finding.method == method
+    assert minimal is None or lines(found) == minimal
+
+
+@pytest.mark.native
+def test_a_correct_native_host_gives_nothing(library: Callable[[str], Path]) -> None:
+    summary = search(f"{library('good_host')}:create", 600)
+    assert (summary.found, summary.progress.unconfirmed, summary.progress.runs) == ([], 0, 600)

@@ -1,140 +1,427 @@
-"""Mutators: each does what its name says, none spoils what it was given."""
+"""Each mutator does what its docstring says, leaves its base alone, and keeps to its level."""
 
 from __future__ import annotations
 
-import itertools
+import copy
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sequences import calls
+from sequences import CALLBACK, GOOD, calls
 from targets.imapi_progress import IMAPI_PROGRESS
 
-from fuzz import generate
+from fuzz import dictionary, generate
 from fuzz.mutators import MUTATORS, Environment, mutate
 from recorder.calls import Call
-from recorder.contract import Level, contract_of, fits, level_of
+from recorder.contract import Contract, Level, contract_of, fits, level_of
 from recorder.interface import Interface
-from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 
 CONTRACT = contract_of(CALLBACK)
-BASE = calls(
-    'Progress("Folder 1 of 2", 1, 2)',
-    'Error(0x80004005, "Entwürfe: damaged")',
-    'Progress("Folder 2 of 2", 2, 2)',
-    "Done(sync-event, 0x80004005)",
-)
-OTHER = calls('Progress("other", 7, 9)', "Done(NULL, S_OK)")
+CORPUS = [
+    calls(*GOOD),
+    calls('Progress("Inbox", 3, 20)', 'Error(E_FAIL, "broken: {0}")', "Done(NULL, E_FAIL)"),
+    calls('Progress("Sent", 1, 3)', "Progress(NULL, 2, 3)", 'Progress("Drafts/2021", 3, 3)'),
+]
+
+steady = functools.partial(settings, deadline=None, derandomize=True, database=None)
+seeds = st.integers(0, 2**32 - 1)
+names = st.sampled_from(sorted(MUTATORS))
 
 
-def environment(seed: int = 1, interface: Interface = CALLBACK) -> Environment:
-    contract = contract_of(interface)
-    corpus = [BASE, OTHER] if interface is CALLBACK else [generate.conforming(contract, Random(3), 8)]
-    return Environment(contract, corpus, Random(seed))
+def environment(
+    seed: int = 1, contract: Contract = CONTRACT, corpus: list[list[Call]] | None = None
+) -> Environment:
+    return Environment(contract, copy.deepcopy(CORPUS if corpus is None else corpus), Random(seed))
 
 
-def outcomes(name: str, tries: int = 300) -> list[list[Call]]:
-    """What a mutator makes of BASE in many tries, where it does anything."""
-    env, results = environment(), []
-    for _ in range(tries):
-        sequence = BASE[:]
-        if MUTATORS[name].apply(sequence, env):
-            results.append(sequence)
-    return results
+def generated(contract: Contract, level: Level, seed: int, length: int) -> list[Call]:
+    return generate.sequence(contract, Random(seed), level, length)
 
 
-def methods(sequence: list[Call]) -> list[str]:
-    return [call.method for call in sequence]
+def applied(name: str, base: list[Call], tries: int = 400) -> Iterator[list[Call]]:
+    """What a mutator makes of a sequence, by many seeds; only where it says that it did something."""
+    env = environment()
+    for seed in range(tries):
+        env.seed(Random(seed))
+        changed = base[:]
+        if MUTATORS[name].apply(changed, env):
+            yield changed
 
 
-PROPERTIES = {
-    "drop": lambda s: len(s) == 3 and all(c in BASE for c in s),
-    "drop-run": lambda s: 1 <= len(s) < 4 and all(c in BASE for c in s),
-    "duplicate": lambda s: len(s) == 5 and any(a == b for a, b in itertools.pairwise(s)),
-    "move": lambda s: sorted(map(repr, s)) == sorted(map(repr, BASE)),
-    "swap": lambda s: sorted(map(repr, s)) == sorted(map(repr, BASE)) and s != BASE,
-    "splice": lambda s: len(s) > 4,
-    "repeat-run": lambda s: len(s) > 4 and all(c in BASE for c in s),
-    "count-up": lambda s: len(s) >= 6 and all(c.method == "Progress" for c in s if c not in BASE),
-    "truncate": lambda s: s == BASE[: len(s)] and 1 <= len(s) < 4,
-    "insert-legal": lambda s: len(s) == 5 and level_of(CONTRACT, s[:-1]) <= Level.HOSTILE,
-    "insert-illegal": lambda s: len(s) == 5,
-    "call-after-end": lambda s: s[:4] == BASE and len(s) > 4,
-    "end-twice": lambda s: methods(s).count("Done") == 2,
-    "change-thread": lambda s: any(c.thread for c in s) and [c.args for c in s] == [c.args for c in BASE],
-    "change-text": lambda s: sum(a != b for a, b in zip(s, BASE, strict=True)) <= 1,
-    "change-argument": lambda s: sum(a != b for a, b in zip(s, BASE, strict=True)) <= 1,
-    "null-argument": lambda s: any(None in c.args for c in s),
-    "relate-arguments": lambda s: sum(a != b for a, b in zip(s, BASE, strict=True)) <= 1,
-    "copy-argument": lambda s: sum(a != b for a, b in zip(s, BASE, strict=True)) <= 1,
+def inserted(base: list[Call], changed: list[Call]) -> Iterator[tuple[int, list[Call]]]:
+    """The ways to see `changed` as `base` with a piece put in: (place, piece)."""
+    size = len(changed) - len(base)
+    for at in range(len(base) + 1):
+        if size > 0 and changed[:at] + changed[at + size :] == base:
+            yield at, changed[at : at + size]
+
+
+def different(base: list[Call], changed: list[Call]) -> list[int]:
+    assert len(base) == len(changed)
+    return [n for n, (one, other) in enumerate(zip(base, changed, strict=True)) if one != other]
+
+
+def arguments_changed(base: list[Call], changed: list[Call]) -> list[tuple[int, int]]:
+    """(call, argument) where they differ; everything else is the same."""
+    places = []
+    for number in different(base, changed):
+        one, other = base[number], changed[number]
+        assert one._replace(args=()) == other._replace(args=())
+        places += [(number, n) for n, (a, b) in enumerate(zip(one.args, other.args, strict=True)) if a != b]
+    return places
+
+
+# --- what each mutator does -----------------------------------------------------------------------------------
+
+
+def drops(base: list[Call], changed: list[Call]) -> bool:
+    return any(True for _ in inserted(changed, base)) and len(changed) == len(base) - 1
+
+
+def drops_run(base: list[Call], changed: list[Call]) -> bool:
+    return any(True for _ in inserted(changed, base)) and 0 < len(changed) < len(base)
+
+
+def duplicates(base: list[Call], changed: list[Call]) -> bool:
+    return any(piece == [base[at - 1]] for at, piece in inserted(base, changed) if at)
+
+
+def moves(base: list[Call], changed: list[Call]) -> bool:
+    rest = [(base[:n] + base[n + 1 :], base[n]) for n in range(len(base))]
+    return any(piece == [call] for left, call in rest for _, piece in inserted(left, changed))
+
+
+def swaps(base: list[Call], changed: list[Call]) -> bool:
+    places = different(base, changed)
+    return not places or (len(places) == 2 and [changed[n] for n in places] == [base[n] for n in reversed(places)])
+
+
+def splices(base: list[Call], changed: list[Call]) -> bool:
+    return any(
+        piece == other[start : start + len(piece)]
+        for _, piece in inserted(base, changed)
+        for other in CORPUS
+        for start in range(len(other))
+    )
+
+
+def repeats(base: list[Call], changed: list[Call]) -> bool:
+    return any(
+        piece == base[at : at + size] * (len(piece) // size)
+        for at, piece in inserted(base, changed)
+        for size in range(1, 5)
+        if len(piece) % size == 0
+    )
+
+
+def counts_up(base: list[Call], changed: list[Call]) -> bool:
+    for at, piece in inserted(base, changed):
+        if at and base[at - 1].method == "Progress":
+            text, start, _ = base[at - 1].args
+            assert isinstance(start, int)
+            last = start + len(piece)
+            if [c.args for c in piece] == [(text, n, last) for n in range(start + 1, last + 1)]:
+                return True
+    return False
+
+
+def truncates(base: list[Call], changed: list[Call]) -> bool:
+    return 0 < len(changed) < len(base) and changed == base[: len(changed)]
+
+
+def inserts_legal(base: list[Call], changed: list[Call]) -> bool:
+    return any(
+        len(piece) == 1 and "Done" not in [c.method for c in base[:at]] for at, piece in inserted(base, changed)
+    )
+
+
+def inserts_any(base: list[Call], changed: list[Call]) -> bool:
+    return len(changed) == len(base) + 1 and any(True for _ in inserted(base, changed))
+
+
+def calls_after_end(base: list[Call], changed: list[Call]) -> bool:
+    return any(at and base[at - 1].method == "Done" and piece for at, piece in inserted(base, changed))
+
+
+def ends_twice(base: list[Call], changed: list[Call]) -> bool:
+    last = [call for call in base if call.method == "Done"][-1]
+    return any(piece == [last] for _, piece in inserted(base, changed))
+
+
+def changes_thread(base: list[Call], changed: list[Call]) -> bool:
+    places = different(base, changed)
+    threads = {changed[n].thread for n in places}
+    same = [c._replace(thread=0) for c in changed] == [c._replace(thread=0) for c in base]
+    return same and threads <= {1, 2} and len(threads) == 1 and places == list(range(places[0], places[-1] + 1))
+
+
+def changes_argument(base: list[Call], changed: list[Call]) -> bool:
+    return len(arguments_changed(base, changed)) <= 1
+
+
+def changes_text(base: list[Call], changed: list[Call]) -> bool:
+    ((number, position),) = arguments_changed(base, changed)
+    return isinstance(base[number].args[position], str) and isinstance(changed[number].args[position], str)
+
+
+def nulls_argument(base: list[Call], changed: list[Call]) -> bool:
+    ((number, position),) = arguments_changed(base, changed)
+    parameter = CALLBACK.method(base[number].method).inputs[position]
+    return changed[number].args[position] is None and not parameter.nullable
+
+
+def relates(base: list[Call], changed: list[Call]) -> bool:
+    for number in different(base, changed):
+        text, index, limit = changed[number].args
+        before, was, were = base[number].args
+        assert isinstance(index, int) and isinstance(limit, int) and isinstance(was, int)
+        telling = index == limit or index == limit + 1 or limit == 0 or limit == index - 1
+        telling |= index == max(limit - 1, 0) or limit == max(was - 1, 0) or (index, limit) in dictionary.PAIRS
+        if not telling or text != before or base[number].method != "Progress" or were is None:
+            return False
+    return True
+
+
+def copies(base: list[Call], changed: list[Call]) -> bool:
+    return all(
+        changed[n].args[p] in [c.args[p] for c in base if c.method == base[n].method]
+        for n, p in arguments_changed(base, changed)
+    )
+
+
+DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
+    "drop": drops,
+    "drop-run": drops_run,
+    "duplicate": duplicates,
+    "move": moves,
+    "swap": swaps,
+    "splice": splices,
+    "repeat-run": repeats,
+    "count-up": counts_up,
+    "truncate": truncates,
+    "insert-legal": inserts_legal,
+    "insert-illegal": inserts_any,
+    "call-after-end": calls_after_end,
+    "end-twice": ends_twice,
+    "change-thread": changes_thread,
+    "change-argument": changes_argument,
+    "change-text": changes_text,
+    "null-argument": nulls_argument,
+    "relate-arguments": relates,
+    "copy-argument": copies,
 }
 
 
-def test_each_mutator_is_described_here() -> None:
-    assert set(PROPERTIES) == set(MUTATORS)
+def test_every_mutator_has_its_test_and_its_docstring() -> None:
+    assert set(DOES) == set(MUTATORS)
+    for name, mutator in MUTATORS.items():
+        assert mutator.name == name
+        assert (mutator.apply.__doc__ or "").endswith((".", "trouble.")), name
 
 
-@pytest.mark.parametrize("name", MUTATORS)
-def test_a_mutator_does_what_its_name_says(name: str) -> None:
-    results = outcomes(name, 4000 if name == "change-thread" else 300)
-    assert results
-    assert all(PROPERTIES[name](sequence) for sequence in results)  # type: ignore[no-untyped-call]
-    assert any(sequence != BASE for sequence in results)
+@pytest.mark.parametrize("name", sorted(MUTATORS))
+def test_a_mutator_does_what_it_says(name: str) -> None:
+    base = [
+        *calls('Progress("Inbox", 3, 20)', 'Progress("Inbox/Sub", 4, 20)', 'Error(E_FAIL, "broken")'),
+        *calls("Progress(NULL, 20, 20)", 'Error(E_ABORT, "")', "Done(sync-event, E_FAIL)"),
+    ]
+    results = list(applied(name, base, tries=2000 if name == "change-thread" else 400))
+    assert results, f"{name} never did anything"
+    for changed in results:
+        assert DOES[name](base, changed), (base, changed)
+    assert len(set(map(tuple, results))) > 1, f"{name} always does the same"
 
 
-def test_arguments_reach_their_boundaries() -> None:
-    seen = {c.args[1:] for s in outcomes("relate-arguments", 2000) for c in s if c.method == "Progress"}
-    assert {(2, 2), (3, 2), (1, 0), (0, 0), (0xFFFFFFFF, 0)} <= seen
-    changed = [c for s in outcomes("change-argument", 6000) for c in s if c not in BASE]
-    assert {None, "", "%s", "\ud800"} <= {c.args[0] for c in changed if c.method == "Progress"}
-    assert {0, 0xFFFFFFFF, 2**31} <= {c.args[1] for c in changed if c.method == "Progress"}
-    assert {None, 0} & {c.args[0] for c in changed if c.method == "Done"}
+@steady(max_examples=300)
+@given(names, seeds, seeds, st.integers(1, 15), st.sampled_from(list(Level)))
+def test_it_does_so_to_any_sequence(name: str, seed: int, chance: int, length: int, level: Level) -> None:
+    base = generated(CONTRACT, level, seed, length)
+    env = environment(chance)
+    changed = base[:]
+    if MUTATORS[name].apply(changed, env):
+        assert DOES[name](base, changed), (name, base, changed)
+    else:
+        assert changed == base
 
 
-def test_texts_are_varied_by_their_structure() -> None:
-    texts = {c.args[0] for s in outcomes("change-text", 4000) for c in s if c.method == "Progress"}
-    varied = [t for t in texts if isinstance(t, str)]
-    assert any(t.endswith(" of 2") and t != "Folder 1 of 2" and "Folder" in t for t in varied)  # numbers
-    assert any("((" in t or "[[" in t or "<<" in t for t in varied)  # nesting
-    assert any(len(t) >= 1000 for t in varied)  # length
-    assert any("Folder/" in t or "Folder\\" in t or "Folder:" in t for t in varied)  # separators
+@pytest.mark.parametrize("name", sorted(MUTATORS))
+@pytest.mark.parametrize("base", [[], calls("Done(NULL, S_OK)"), calls('Progress("a", 4294967295, 4294967295)')])
+def test_short_sequences_are_nothing_special(name: str, base: list[Call]) -> None:
+    for changed in applied(name, base, tries=100):
+        assert changed
+        assert_fit(CALLBACK, changed)
 
 
-def test_sessions_of_hundreds_of_calls_occur() -> None:
-    env = environment()
-    assert max(len(mutate(BASE, env, Level.HOSTILE)) for _ in range(5000)) > 200
+# --- what all of them keep ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(st.integers(0, 2**32), st.sampled_from(Level), st.sampled_from([CALLBACK, IMAPI_PROGRESS]))
-def test_mutations_are_valid_never_empty_and_leave_their_base_alone(
-    seed: int, level: Level, interface: Interface
+def assert_fit(interface: Interface, sequence: list[Call]) -> None:
+    for call in sequence:
+        assert type(call) is Call
+        inputs = interface.method(call.method).inputs
+        assert len(call.args) == len(inputs)
+        assert all(map(fits, inputs, call.args)), call
+
+
+@steady(max_examples=300)
+@given(st.data(), seeds, st.sampled_from([CALLBACK, IMAPI_PROGRESS]), st.sampled_from(list(Level)))
+def test_mutating_keeps_types_and_leaves_base_and_corpus_alone(
+    data: st.DataObject, seed: int, interface: Interface, level: Level
 ) -> None:
-    env = environment(seed, interface)
-    before = [list(c) for c in env.corpus]
-    for base in env.corpus:
-        sequence = mutate(base, env, level)
-        assert sequence
-        for call in sequence:
-            inputs = interface.method(call.method).inputs
-            assert len(call.args) == len(inputs)
-            if level is not Level.HOSTILE:
-                assert all(fits(p, v) for p, v in zip(inputs, call.args, strict=True)), call
-    assert [list(c) for c in env.corpus] == before
+    contract = contract_of(interface)
+    corpus = [generated(contract, level, data.draw(seeds), data.draw(st.integers(1, 12))) for _ in range(3)]
+    base = generated(contract, level, data.draw(seeds), data.draw(st.integers(1, 12)))
+    before = copy.deepcopy((base, corpus))
+    env = Environment(contract, corpus, Random(seed))
+    for _ in range(5):
+        changed = mutate(base, env, level)
+        assert changed and changed is not base
+        assert_fit(interface, changed)
+    assert (base, corpus) == before
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(st.integers(0, 2**32))
-def test_conforming_mutators_keep_a_conforming_sequence_so(seed: int) -> None:
-    env = environment(seed)
-    base = generate.conforming(CONTRACT, Random(seed), 12)
-    assert level_of(CONTRACT, mutate(base, env, Level.CONFORMING)) is Level.CONFORMING
+@steady(max_examples=200)
+@given(
+    st.sampled_from([m.name for m in MUTATORS.values() if m.level is Level.CONFORMING]),
+    *(seeds, seeds, st.integers(1, 20)),
+)
+def test_a_conforming_mutator_keeps_a_sequence_conforming(name: str, seed: int, chance: int, length: int) -> None:
+    sequence = generate.conforming(CONTRACT, Random(seed), length)
+    env = environment(chance)
+    for _ in range(8):
+        MUTATORS[name].apply(sequence, env)
+    assert level_of(CONTRACT, sequence) is Level.CONFORMING
 
 
-def test_a_seed_gives_the_same_mutations() -> None:
-    def some(seed: int) -> list[list[Call]]:
-        env = environment(seed)
-        return [mutate(BASE, env, Level.HOSTILE) for _ in range(200)]
+def test_two_steps_never_become_one_that_falls() -> None:
+    """Of a text that stands in another step a conforming mutator makes no use (P7)."""
+    base = calls('Progress("a", 2, 2)', 'Progress("b", 1, 2)', "Progress(NULL, 2, 2)", "Done(NULL, S_OK)")
+    assert level_of(CONTRACT, base) is Level.CONFORMING
+    env = environment()
+    for seed in range(3000):
+        env.seed(Random(seed))
+        changed = base[:]
+        MUTATORS["change-text"].apply(changed, env)
+        assert level_of(CONTRACT, changed) is Level.CONFORMING
 
-    assert some(5) == some(5) != some(6)
+
+@steady(max_examples=200)
+@given(seeds, seeds, st.integers(1, 20))
+def test_mutating_at_the_conforming_level_conforms(seed: int, chance: int, length: int) -> None:
+    base = generate.conforming(CONTRACT, Random(seed), length)
+    assert level_of(CONTRACT, mutate(base, environment(chance), Level.CONFORMING)) is Level.CONFORMING
+
+
+@steady(max_examples=200)
+@given(seeds, seeds, st.integers(1, 12))
+def test_a_seed_gives_the_same_mutations(seed: int, chance: int, length: int) -> None:
+    base = generated(CONTRACT, Level.HOSTILE, seed, length)
+
+    def run() -> list[tuple[list[Call], list[str]]]:
+        env = environment(chance)
+        made = []
+        for _ in range(4):
+            env.used.clear()
+            made.append((mutate(base, env, Level.HOSTILE), [m.name for m in env.used]))
+        return made
+
+    assert run() == run()
+
+
+def test_mutating_nothing_gives_something() -> None:
+    for seed in range(200):
+        assert mutate([], environment(seed, corpus=[]), Level.HOSTILE)
+
+
+def test_only_mutators_up_to_the_level_are_used_and_all_of_them_come() -> None:
+    for level in Level:
+        used: Counter[str] = Counter()
+        env = environment(3)
+        for _ in range(6000):
+            env.used.clear()
+            mutate(CORPUS[0], env, level)
+            used.update(m.name for m in env.used)
+        assert set(used) == {m.name for m in MUTATORS.values() if m.level <= level}
+        assert used["change-argument"] > used["change-thread"] or level is Level.CONFORMING
+
+
+def test_shares_take_effect_when_weighed() -> None:
+    env = environment()
+    env.shares["drop"] = 9
+    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") == MUTATORS["drop"].share
+    env.weigh()
+    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") == 9
+    assert "call-after-end" not in [m.name for m in env.tables[Level.LENIENT]]
+
+
+def test_a_changed_thread_is_announced() -> None:
+    env = environment()
+    for seed in range(2000):
+        env.seed(Random(seed))
+        env.threaded = False
+        changed = CORPUS[0][:]
+        did = MUTATORS["change-thread"].apply(changed, env)
+        assert env.threaded is did is any(c.thread for c in changed)
+
+
+# --- values ---------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def changes_of(position: int, line: str = 'Progress("Message 3 of 20", 7, 40)') -> frozenset[object]:
+    env = environment()
+    (call,) = calls(line)
+    return frozenset(env.change(call, position) for _ in range(6000))
+
+
+def test_an_argument_takes_boundaries_neighbours_and_what_was_seen_elsewhere() -> None:
+    taken = changes_of(1)
+    assert set(dictionary.integers(CALLBACK.method("Progress").inputs[1].type)) <= taken
+    assert {6, 8, 5, 9, 14, 3, 7 ^ 1, 7 ^ (1 << 31)} <= taken
+    assert {call.args[1] for sequence in CORPUS for call in sequence if call.method == "Progress"} <= taken
+    assert all(isinstance(value, int) and 0 <= value < 2**32 for value in taken)
+
+
+def test_a_nullable_argument_takes_null_and_another_does_not() -> None:
+    assert None in changes_of(0)
+    assert None in changes_of(0, "Done(sync-event, S_OK)")
+    assert None not in changes_of(1) | changes_of(1, 'Error(E_FAIL, "a")')
+
+
+def test_a_text_is_varied_by_its_structure() -> None:
+    texts = {text for text in changes_of(0) if isinstance(text, str)}
+    assert set(dictionary.TEXTS) <= texts
+    numbers = {m[1] for text in texts if (m := re.fullmatch(r"Message (\d+) of 20", text))}
+    assert {"0", "4294967295"} & numbers and len(numbers) > 20
+    assert any(text.startswith("((Message 3 of 20))") or text.startswith("[[") for text in texts)
+    assert {"Message/3 of 20", "Message 3\nof 20", "Message3 of 20"} & texts
+    assert any(text != "Message 3 of 20" and "Message 3 of 20".startswith(text) and text for text in texts)
+    assert {len(text) for text in texts} >= {30, 31, 79, 80, 127, 128, 255, 256, 259, 260, 261}
+    assert any("%n" in text and "Message" in text for text in texts)
+
+
+def test_an_hresult_takes_named_codes_and_codes_of_other_kinds() -> None:
+    taken = changes_of(0, 'Error(E_FAIL, "a")')
+    assert set(dictionary.HRESULTS) <= taken
+    assert all(isinstance(value, int) and -(2**31) <= value < 2**31 for value in taken)
+
+
+def test_values_seen_are_learned_only_for_their_own_parameter() -> None:
+    env = environment(corpus=[])
+    env.learn(calls('Progress("only here", 123456, 654321)'))
+    (call,) = calls('Progress("x", 1, 2)')
+    assert "only here" in {env.change(call, 0) for _ in range(200)}
+    assert 123456 in {env.change(call, 1) for _ in range(200)}
+    assert 123456 not in {env.change(call, 2) for _ in range(2000)}
+
+
+def test_learning_is_bounded() -> None:
+    env = environment(corpus=[])
+    for number in range(1000):
+        env.learn([Call("Progress", (f"text {number}", number, 0))])
+    assert {len(pool) for (method, _), pool in env.seen.items() if method == "Progress"} == {400}

@@ -42,8 +42,8 @@ class Injector:
         frame.f_trace_opcodes = True
         if event == "opcode":
             previous = self._last.get(frame, "RESUME")
-            self._last[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-            if previous.startswith(_STEPS) and not self.happened:
+            self._last[frame] = step = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            if previous.startswith(_STEPS) and step != "PUSH_EXC_INFO" and not self.happened:
                 self._left -= 1
                 if self._left < 0:
                     self.happened = True
