@@ -1,0 +1,1 @@
+"""The compiled part of `replayer`: C sources, and the extension module `core` where they were compiled."""
