@@ -121,7 +121,7 @@ class RecordingCallback:
         if writer is None:
             return None
         ticket = writer.enter(self.interface.slot[method], args)
-        return lambda result: writer.leave(ticket, returned(self.interface.method(method), result))
+        return lambda result: writer.leave(ticket, returned(writer, self.interface.method(method), result))
 
 
 def _members(inner: Any) -> dict[str, Any]:

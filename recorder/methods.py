@@ -8,6 +8,7 @@ the writer's general way.  Either way the call is forwarded as it came.
 from __future__ import annotations
 
 import functools
+import itertools
 import keyword
 import os
 import struct
@@ -98,7 +99,7 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         except BaseException as error:
             writer.leave(ticket, raised(error))
             raise
-        writer.leave(ticket, returned(method, answer))
+        writer.leave(ticket, returned(writer, method, answer))
         return answer
 
     def general(args: tuple[Any, ...], keywords: dict[str, Any], owed: int = 0) -> Any:
@@ -115,7 +116,7 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         return slow(args, keywords, owed)
 
     def answered(stream: Stream, start: int, answer: Any, took: int | None) -> None:
-        writer.write_leave(stream, start, returned(method, answer), stream.end(start) or 0, took)
+        writer.write_leave(stream, start, returned(writer, method, answer), stream.end(start) or 0, took)
 
     def failed(stream: Stream, start: int, error: BaseException) -> None:
         writer.write_leave(stream, start, raised(error), stream.end(start) or 0)
@@ -269,11 +270,17 @@ def _positional(args: tuple[Any, ...], keywords: dict[str, Any], names: list[str
     return (*placed, *rest.values())
 
 
-def returned(method: Method, answer: Any) -> Outcome:
-    """What a Python method answered, taken apart into result and outputs."""
+def returned(writer: TraceWriter, method: Method, answer: Any) -> Outcome:
+    """What a Python method answered, taken apart into result and outputs; handles by their symbols."""
+    value: Any = answer
+    outputs: tuple[Any, ...] = ()
     if method.outputs and isinstance(answer, tuple):
-        return Outcome(value=answer[0] if answer else None, outputs=answer[1:])
-    return Outcome(value=answer)
+        value, outputs = (answer[0] if answer else None), answer[1:]
+    if outputs and any(p.type in _HANDLES for p in method.outputs):
+        pairs = itertools.zip_longest(method.outputs, outputs[: len(method.outputs)])
+        shown = [writer.token(v) if p.type in _HANDLES else v for p, v in pairs]
+        outputs = (*shown[: len(outputs)], *outputs[len(method.outputs) :])
+    return Outcome(value=writer.token(value) if method.returns in _HANDLES else value, outputs=outputs)
 
 
 def raised(error: BaseException) -> Outcome:

@@ -16,6 +16,7 @@ import contextlib
 import itertools
 import logging
 import os
+import struct
 import threading
 import time
 import warnings
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 PSEUDO_HANDLES = (-1, -2)  # current process, current thread
+_ADDRESSES = 1 << 8 * struct.calcsize("P")
 _MAX_ARGUMENTS = MAX_FIELDS - 8
 _CACHED_DURATIONS = 4096  # ticks: 4 ms
 
@@ -118,6 +120,7 @@ class TraceWriter:
     """
 
     closed = True  # until it is open
+    stopped: str | None = None  # why recording stopped early
 
     def __init__(
         self,
@@ -244,8 +247,8 @@ class TraceWriter:
             return storable(value)
         if value == 0:
             return None
-        if value in PSEUDO_HANDLES:
-            return Handle(value)
+        if value in PSEUDO_HANDLES or value - _ADDRESSES in PSEUDO_HANDLES:  # as native code hands them over
+            return Handle(value if value < 0 else value - _ADDRESSES)
         token = self.tokens.get(value)
         if token is None:
             with self._lock:
@@ -294,6 +297,7 @@ class TraceWriter:
             except OSError:  # not even an end record; the file reads as cut off
                 stopped = True
             if stopped:
+                self.stopped = reason
                 warn_once(f"{self.path}: recording stopped ({reason}); calls are still forwarded")
 
     def _end(self, reason: str | None) -> bool:

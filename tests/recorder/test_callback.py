@@ -557,7 +557,7 @@ def test_iunknown_is_told_by_the_exposed_pointer(path: Path) -> None:
     assert trace.calls[0] == Call("QueryInterface", (IMAPI_SYNC_PROGRESS_CALLBACK.iid,), 0, trace.calls[0].time_ns)
     assert [event.number for event in trace.events] == [0, 1, 1, 0, 2, 2]
     assert trace.played[0].outcome is not None
-    assert (trace.played[0].outcome.value, trace.played[0].outcome.outputs) == (0, (4711,))
+    assert (trace.played[0].outcome.value, trace.played[0].outcome.outputs) == (0, (Handle(1),))
 
 
 def test_the_header_is_the_one_given(path: Path) -> None:

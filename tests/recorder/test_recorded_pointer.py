@@ -1,0 +1,245 @@
+"""A pointer that records, by the compiled core and through ctypes: the same answers, the same trace."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recorder import com
+from recorder.calls import SYNC_EVENT, Call, Handle, Trace
+from recorder.errors import TraceError
+from recorder.interface import Direction, Interface, Method, Parameter, Type
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
+from recorder.interfaces import IUNKNOWN
+from recorder.recorded_pointer import RecordedPointer, record_pointer
+from recorder.trace import read_trace
+
+E_NOINTERFACE, E_POINTER, E_INVALIDARG = -2147467262, -2147467261, -2147024809
+
+Record = Callable[..., RecordedPointer]
+
+
+class Host:
+    """Answers each call by what `answers` says, S_OK else."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def method(*args: Any) -> Any:
+            self.calls.append((name, *args))
+            answer = self.answers.pop(0) if self.answers else 0
+            return answer() if callable(answer) else answer
+
+        return method
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.tape"
+
+
+@pytest.fixture(params=["ctypes"])
+def record(request: pytest.FixtureRequest) -> Record:
+    return record_pointer
+
+
+def seen(trace: Trace) -> list[tuple[Any, ...]]:
+    """Each call with its answer and outputs."""
+    assert trace.damage is None
+    return [
+        (p.call.method, p.call.args, *((p.outcome.value, p.outcome.outputs) if p.outcome else ("open",)))
+        for p in trace.played
+    ]
+
+
+def test_calls_go_through_and_are_recorded(record: Record, path: Path) -> None:
+    host = Host(0, 1, -2147467260, 5)
+    with com.expose(host, SYNC) as inner, record(inner.pointer, path) as recorded:
+        callback: Any = com.wrap(recorded.pointer, SYNC)
+        answers = [
+            callback.Progress("Inbox", 1, 4_000_000_000),
+            callback.Progress(None, 0, 0),
+            callback.Error(-2147467259, "no \ud800 way \U0001f600"),
+            callback.Done(4711, 0),
+        ]
+    assert answers == [0, 1, -2147467260, 5]
+    assert host.calls == [
+        ("Progress", "Inbox", 1, 4_000_000_000),
+        ("Progress", None, 0, 0),
+        ("Error", -2147467259, "no \ud800 way \U0001f600"),
+        ("Done", 4711, 0),
+    ]
+    assert seen(read_trace(path)) == [
+        ("Progress", ("Inbox", 1, 4_000_000_000), 0, ()),
+        ("Progress", (None, 0, 0), 1, ()),
+        ("Error", (-2147467259, "no \ud800 way \U0001f600"), -2147467260, ()),
+        ("Done", (Handle(1), 0), 5, ()),
+    ]
+
+
+def test_handles_are_symbols(record: Record, path: Path) -> None:
+    cell = ctypes.c_void_p(0x700)
+    with (
+        com.expose(Host(), SYNC) as inner,
+        record(inner.pointer, path, sync_event=0x600, sync_event_at=ctypes.addressof(cell)) as recorded,
+    ):
+        callback: Any = com.wrap(recorded.pointer, SYNC)
+        for handle in (0x500, 0x600, 0x501, None, 0x500, -1, -2, 0x700):
+            callback.Done(handle, 0)
+        cell.value = 0x800
+        callback.Done(0x800, 0)
+        recorded.set_sync_event(0x900)
+        recorded.set_sync_event(0x500)  # seen before: it stays what it is
+        callback.Done(0x900, 0)
+        callback.Done(0x500, 0)
+    expected = [Handle(1), SYNC_EVENT, Handle(2), None, Handle(1), Handle(-1), Handle(-2), *[SYNC_EVENT] * 3]
+    assert [call.args[0] for call in read_trace(path).calls] == [*expected, Handle(1)]
+
+
+def test_references_and_identity(record: Record, path: Path) -> None:
+    with com.expose(Host(), SYNC) as inner:
+        assert inner.references == 1
+        recorded = record(inner.pointer, path)
+        callback: Any = com.wrap(recorded.pointer, SYNC)
+        assert (inner.references, recorded.references) == (2, 1)
+        assert callback.QueryInterface(IUNKNOWN.iid) == (0, recorded.pointer)
+        assert callback.QueryInterface(SYNC.iid) == (0, recorded.pointer)
+        assert callback.QueryInterface("{5024a385-2d44-486a-81a8-8f0ecb6071dd}") == (E_NOINTERFACE, None)
+        assert callback.QueryInterface(None) == (E_INVALIDARG, None)
+        assert callback.AddRef() == 4
+        assert [callback.Release(), callback.Release(), callback.Release()] == [3, 2, 1]
+        recorded.close()
+        recorded.close()
+        gc.collect()
+        assert (recorded.references, inner.references) == (0, 1)
+    assert seen(read_trace(path)) == [
+        ("QueryInterface", (IUNKNOWN.iid,), 0, ()),
+        ("QueryInterface", (SYNC.iid,), 0, ()),
+        ("QueryInterface", ("{5024a385-2d44-486a-81a8-8f0ecb6071dd}",), E_NOINTERFACE, ()),
+        ("QueryInterface", (None,), E_INVALIDARG, ()),
+        ("AddRef", (), 4, ()),
+        ("Release", (), 3, ()),
+        ("Release", (), 2, ()),
+        ("Release", (), 1, ()),
+    ]
+
+
+def test_who_holds_a_reference_calls_on_after_the_end(record: Record, path: Path) -> None:
+    host = Host()
+    with com.expose(host, SYNC) as inner:
+        recorded = record(inner.pointer, path)
+        callback: Any = com.wrap(recorded.pointer, SYNC)
+        callback.AddRef()
+        recorded.close()
+        assert callback.Progress("late", 1, 2) == 0
+        assert host.calls == [("Progress", "late", 1, 2)]
+        assert inner.references == 2
+        assert callback.Release() == 0
+        gc.collect()
+        assert inner.references == 1
+        assert callback.Progress("too late", 1, 2) == -2147220995  # CO_E_OBJNOTCONNECTED
+    assert [call.method for call in read_trace(path).calls] == ["AddRef"]
+
+
+def test_calls_nest(record: Record, path: Path) -> None:
+    def again() -> int:
+        callback.Error(7, "inner")
+        return 3
+
+    with com.expose(Host(again), SYNC) as inner, record(inner.pointer, path) as recorded:
+        callback: Any = com.wrap(recorded.pointer, SYNC)
+        assert callback.Progress("outer", 1, 2) == 3
+    trace = read_trace(path)
+    assert seen(trace) == [("Progress", ("outer", 1, 2), 3, ()), ("Error", (7, "inner"), 0, ())]
+    assert [event.number for event in trace.events] == [0, 1, 1, 0]
+
+
+WIDE = Interface(
+    "IWide",
+    "{00000000-0000-0000-0000-0000000000aa}",
+    (
+        Method(
+            "All",
+            (
+                Parameter("a", Type.BOOL),
+                Parameter("b", Type.I32),
+                Parameter("c", Type.U32),
+                Parameter("d", Type.I64),
+                Parameter("e", Type.U64),
+                Parameter("f", Type.POINTER),
+                Parameter("g", Type.IID),
+                Parameter("h", Type.U32, pointer=True),
+                Parameter("i", Type.I64, pointer=True),
+                Parameter("j", Type.TEXT),
+                Parameter("k", Type.U32, direction=Direction.OUT),
+                Parameter("l", Type.HANDLE, direction=Direction.OUT),
+            ),
+        ),
+        Method("Count", returns=Type.U32),
+        Method("Far", (Parameter("x", Type.I64),), returns=Type.I64),
+        Method("Tell", (Parameter("x", Type.TEXT),), returns=Type.VOID),
+        Method("Opened", returns=Type.HANDLE),
+    ),
+    base=IUNKNOWN,
+)
+
+
+def test_any_interface_of_words(record: Record, path: Path) -> None:
+    host = Host((-1, 4_000_000_000, 0x123), (1, 0, None), 3_000_000_000, -(2**63), None, 0x123, None)
+    big = (-1, -(2**31), 2**32 - 1, -(2**63), 2**64 - 1, 0x10, WIDE.iid, 7, -(2**63), "x")
+    nothing = (0, 0, 0, 0, 0, None, None, None, None, None)
+    with (
+        com.expose(host, WIDE) as inner,
+        record(inner.pointer, path, interface=WIDE) as recorded,
+    ):
+        wide: Any = com.wrap(recorded.pointer, WIDE)
+        assert wide.All(*big) == (-1, 4_000_000_000, 0x123)
+        assert wide.All(*nothing) == (1, 0, None)
+        assert wide.Count() == 3_000_000_000
+        assert wide.Far(-1) == -(2**63)
+        assert wide.Tell("x") is None
+        assert [wide.Opened(), wide.Opened()] == [0x123, None]
+    assert host.calls[:2] == [("All", *big), ("All", *nothing)]
+    trace = read_trace(path)
+    assert trace.interface == WIDE
+    assert seen(trace) == [
+        ("All", (*big[:5], Handle(1), *big[6:]), -1, (4_000_000_000, Handle(2))),
+        ("All", nothing, 1, (0, None)),
+        ("Count", (), 3_000_000_000, ()),
+        ("Far", (-1,), -(2**63), ()),
+        ("Tell", ("x",), None, ()),
+        ("Opened", (), Handle(2), ()),
+        ("Opened", (), None, ()),
+    ]
+
+
+def test_a_file_that_cannot_be_made_is_an_error_before_anything_is_called(record: Record, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    with com.expose(Host(), SYNC) as inner:
+        with pytest.raises(TraceError, match="exists already; it is left as it is"):
+            record(inner.pointer, tmp_path / "mine")
+        with pytest.raises(TraceError, match=r"cannot be written: "):
+            record(inner.pointer, tmp_path / "missing" / "run.tape")
+        with pytest.raises(ValueError, match="NULL"):
+            record(0, tmp_path / "null.tape")
+        assert inner.references == 1
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_first_event_is_in_the_file_when_the_call_arrives(record: Record, path: Path) -> None:
+    arrived: list[tuple[Call, ...]] = []
+
+    def look() -> int:
+        arrived.append(read_trace(path).calls)
+        return 0
+
+    with com.expose(Host(look), SYNC) as inner, record(inner.pointer, path) as recorded:
+        com.wrap(recorded.pointer, SYNC).Progress("x", 1, 2)
+    assert [call.args for call in arrived[0]] == [("x", 1, 2)]
