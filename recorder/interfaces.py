@@ -7,8 +7,16 @@ import importlib
 
 from recorder.errors import InterfaceError
 from recorder.interface import Direction, Interface, Method, Parameter, Type
+from recorder.structure import Structure
 
-__all__ = ["IMAPI_SYNC_PROGRESS_CALLBACK", "INTERFACES", "IUNKNOWN", "find_interface"]
+__all__ = [
+    "IMAPI_SYNC",
+    "IMAPI_SYNC_PROGRESS_CALLBACK",
+    "INTERFACES",
+    "IUNKNOWN",
+    "MAPISIB",
+    "find_interface",
+]
 
 IUNKNOWN = Interface(
     "IUnknown",
@@ -46,7 +54,27 @@ IMAPI_SYNC_PROGRESS_CALLBACK = Interface(
 )
 """How a store provider reports a background sync [imapisyncprogresscallbackiunknown.md]."""
 
-INTERFACES = {i.name: i for i in (IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN)}
+IMAPI_SYNC = Interface(
+    "IMAPISync",
+    "{5024a385-2d44-486a-81a8-8f0ecb6071dd}",
+    (Method("SynchronizeInBackground", (Parameter("psib", Type.POINTER),)),),
+    base=IUNKNOWN,
+)
+"""How a host starts the sync of a store provider [imapisyncsynchronizeinbackground.md]."""
+
+MAPISIB = Structure(
+    "MAPISIB",
+    (
+        Parameter("ulSize", Type.U32),
+        Parameter("ulFlags", Type.U32),
+        Parameter("psesSync", Type.POINTER, nullable=True),
+        Parameter("punkCallBack", Type.POINTER, nullable=True),
+        Parameter("phSyncDoneEvent", Type.POINTER),
+    ),
+)
+"""What a sync is started with: the callback goes in, the event that fires at its end comes out [mapisib.md]."""
+
+INTERFACES = {i.name: i for i in (IMAPI_SYNC_PROGRESS_CALLBACK, IMAPI_SYNC, IUNKNOWN)}
 
 
 def find_interface(name: str) -> Interface:

@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from recorder.calls import OutcomeKind
+from recorder.endings import ending
 from recorder.errors import SynctapeError
 from replayer.sandbox_child import (
     IMPORTING,
@@ -205,12 +206,12 @@ class Sandbox:
             case None if phase:
                 return SynctapeError(f"{phase} {self._name} did not end within {self._setup_timeout:g} s")
             case _End(code) if phase:
-                return SynctapeError(f"{phase} {self._name} ended with {_ending(code)}")
+                return SynctapeError(f"{phase} {self._name} ended with {ending(code)}")
             case None:
                 return ExecutorError(f"the sandbox did not start within {_START_SECONDS:g} s")
             case _End(code):
                 said = child.stack.read().strip().rpartition("\n")[2]
-                return ExecutorError(f"the sandbox did not start: {_ending(code)}: {said}".rstrip(": "))
+                return ExecutorError(f"the sandbox did not start: {ending(code)}: {said}".rstrip(": "))
             case _Message("refused", text):
                 return SynctapeError(text)
             case _Message("failed", text):
@@ -243,7 +244,7 @@ class Sandbox:
             case _Message("reply", value):
                 return value
             case _End(code):
-                return self._bury(child, event, crashed, _ending(code))
+                return self._bury(child, event, crashed, ending(code))
             case None:
                 child.fetch_stack()
                 return self._bury(child, child.kill(), OutcomeKind.HUNG, f"no answer for {seconds:g} s")
@@ -558,36 +559,6 @@ def _handed_over(end: socket.socket, pid: int) -> int | bytes:
 def _kill_session(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in it
         os.killpg(pid, signal.SIGKILL)
-
-
-# ------------------------------------------------------------------------------------------------- endings
-
-_CODES = {  # ntstatus.h; the last two are how MSVC and mingw throw
-    0x80000003: "STATUS_BREAKPOINT",
-    0xC0000005: "STATUS_ACCESS_VIOLATION",
-    0xC000001D: "STATUS_ILLEGAL_INSTRUCTION",
-    0xC0000094: "STATUS_INTEGER_DIVIDE_BY_ZERO",
-    0xC00000FD: "STATUS_STACK_OVERFLOW",
-    0xC0000374: "STATUS_HEAP_CORRUPTION",
-    0xC0000409: "STATUS_STACK_BUFFER_OVERRUN",
-    0xC0000602: "STATUS_FAIL_FAST_EXCEPTION",
-    0xE06D7363: "C++ exception",
-    0x20474343: "C++ exception",
-}
-
-
-def _ending(code: int) -> str:
-    """An exit code, or -n for signal n, as people know it."""
-    if code == 0:
-        return "exit code 0 (the target ended the process)"
-    if code in _CODES or code >= 1 << 31:
-        return f"0x{code:08X} {_CODES.get(code, '')}".rstrip()
-    if code > 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 # ------------------------------------------------------------------------------------- Windows' job objects

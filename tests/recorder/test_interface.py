@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from recorder.errors import InterfaceError
 from recorder.interface import MAX_SLOTS, Direction, Interface, Method, Parameter, Type
-from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, INTERFACES, IUNKNOWN, find_interface
+from recorder.interfaces import (
+    IMAPI_SYNC,
+    IMAPI_SYNC_PROGRESS_CALLBACK,
+    INTERFACES,
+    IUNKNOWN,
+    find_interface,
+)
 
 SYNC = IMAPI_SYNC_PROGRESS_CALLBACK
 
@@ -191,3 +197,10 @@ def test_an_interface_of_ones_own(module: str) -> None:
 def test_unknown_interfaces(module: str, name: str, message: str) -> None:
     with pytest.raises(InterfaceError, match=message.replace("MODULE", module)):
         find_interface(name.replace("MODULE", module))
+
+
+def test_the_sync_interface_is_the_documented_one() -> None:
+    """interface.md, 1.2: it differs from the callback's IID in the first byte alone."""
+    assert IMAPI_SYNC.iid == "{5024a385-2d44-486a-81a8-8f0ecb6071dd}"
+    assert IMAPI_SYNC.guid.bytes_le.hex() == "85a32450442d6a4881a88f0ecb6071dd"
+    assert IMAPI_SYNC.slot["SynchronizeInBackground"] == 3
