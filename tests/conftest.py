@@ -43,6 +43,27 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | Path], 
     return build
 
 
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Builds examples/native/NAME.cpp with its Makefile, once.
+
+    Where SYNCTAPE_EXAMPLES names a folder, the libraries are taken from there as they are.
+    """
+    given = os.environ.get("SYNCTAPE_EXAMPLES")
+    if given is None and not (shutil.which("c++") and shutil.which("make")):
+        pytest.skip("no C++ compiler and make")
+    folder = Path(given) if given else tmp_path_factory.mktemp("examples")
+
+    def build(name: str) -> Path:
+        file = folder / f"{name}{'.dll' if sys.platform == 'win32' else '.so'}"
+        if given is None and not file.exists():
+            makefile = TESTS.parent / "examples" / "native" / "Makefile"
+            subprocess.run(["make", "-s", "-f", makefile, f"OUT={folder}", file], check=True)
+        return file
+
+    return build
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Compares a text with the file golden/NAME beside the test; SYNCTAPE_ACCEPT=1 takes the text as it is now."""
