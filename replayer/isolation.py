@@ -2,6 +2,10 @@
 
 `open_player(spec, ...)` gives either.  What kills or hangs the child becomes the outcome of the call that was
 in flight.
+
+`Isolated.play_many` hands many sequences over at once, through memory that parent and child share: what was
+played before a death is kept, the journal names the sequence and the call that died, and a new child goes on
+behind it.
 """
 
 from __future__ import annotations
@@ -10,20 +14,23 @@ import itertools
 import os
 import re
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from recorder.calls import NOT_RUN, Call, Header, Outcome, OutcomeKind, Trace
+from recorder.decoding import DECODE_ERRORS
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
+from replayer.batches import Fragments, unpack_outcomes
 from replayer.player import Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
+from replayer.shared import SharedList
 from replayer.target import Target, TargetError, load_target
-from replayer.worker import unpack_run
+from replayer.worker import position, unpack_run
 
 __all__ = ["Frame", "Here", "Isolated", "Limits", "Player", "open_player", "place_in", "target_frames"]
 
@@ -98,25 +105,80 @@ class Isolated(_Closing):
         self._sandbox = Sandbox(
             "replayer.worker:job", config, name=f"target {spec}", timeout=limits.timeout, memory=limits.memory
         )
+        self._fragments = Fragments(interface)
+        self._lists: tuple[SharedList, SharedList] | None = None  # sequences, and what came of them
 
     def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
         """Raises TargetError if the target gives no instance, ExecutorError if the child cannot be started."""
-        if not isinstance(trace, Trace):
-            trace = Trace.from_calls(trace, Header(interface=self.interface))
+        trace = self._trace(trace)
+        reply = self._ask(dump_trace(replace(trace, damage=None)), timeout)
+        if isinstance(reply, Death):
+            return self._died(trace, reply)
+        run = unpack_run(reply)
+        return replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
+
+    def play_many(
+        self, traces: Iterable[Trace | Iterable[Call]], *, timeout: float | None = None, batch: int = 100
+    ) -> Iterator[Run]:
+        """What `play` gives for each, in turn, but handed over `batch` at a time.
+
+        Raises what `play` raises, and ValueError or OverflowError for a call that no trace holds.
+        """
+        left = iter(traces)
+        while many := [self._trace(trace) for trace in itertools.islice(left, batch)]:
+            if any(trace.interface != self.interface for trace in many):
+                yield from (self.play(trace, timeout=timeout) for trace in many)
+                continue
+            runs: list[Run] = []
+            try:
+                self._play_batch(many, runs, timeout)
+            except TargetError:
+                yield from runs
+                raise
+            yield from runs
+
+    def close(self) -> None:
+        self._sandbox.close()
+        if self._lists is not None:
+            for shared in self._lists:
+                shared.close()
+            self._lists = None
+
+    def _trace(self, trace: Trace | Iterable[Call]) -> Trace:
+        return trace if isinstance(trace, Trace) else Trace.from_calls(trace, Header(interface=self.interface))
+
+    def _ask(self, payload: Any, timeout: float | None) -> Any:
         try:
             self._sandbox.start()
         except ExecutorError:
             raise
         except SynctapeError as error:  # what the child said, as text
             raise TargetError(str(error)) from None
-        reply = self._sandbox.request(dump_trace(replace(trace, damage=None)), timeout=timeout)
-        if isinstance(reply, Death):
-            return self._died(trace, reply)
-        run = unpack_run(reply)
-        return replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
+        return self._sandbox.request(payload, timeout=timeout)
 
-    def close(self) -> None:
-        self._sandbox.close()
+    def _play_batch(self, traces: list[Trace], runs: list[Run], timeout: float | None) -> None:
+        """Add the runs of all traces to `runs`."""
+        self._lists = sequences, results = self._lists or (SharedList(), SharedList())
+        sequences.clear()
+        sequences.extend([self._fragments.any_sequence(trace.calls) for trace in traces])
+        while (start := len(runs)) < len(traces):
+            results.clear()
+            payload = {"sequences": sequences.path, "results": results.path, "start": start}
+            reply = self._ask(payload, timeout)
+            runs += map(self._run_of, traces[start:], results)
+            if isinstance(reply, Death):
+                runs.append(self._died(traces[len(runs)], _in_sequence(reply, len(runs))))
+            elif reply is not None:
+                unpack_run(reply)  # raises TargetError
+            elif len(runs) < len(traces):  # the target has written over the list
+                runs.append(self._run_of(traces[len(runs)], b""))
+
+    def _run_of(self, trace: Trace, blob: bytes) -> Run:
+        try:
+            outcomes, seen = unpack_outcomes(blob, len(trace.calls), trace.interface)
+        except DECODE_ERRORS:  # the target has written over it
+            outcomes, seen = [_DAMAGED] * len(trace.calls), []
+        return Run(_played(trace, outcomes), tuple(seen))
 
     def _died(self, trace: Trace, death: Death) -> Run:
         phase, number = death.position
@@ -127,6 +189,13 @@ class Isolated(_Closing):
         return _cut_run(trace, number, replace(death, detail=death.detail + late))
 
 
+def _in_sequence(death: Death, sequence: int) -> Death:
+    """A death in a batch as one of this sequence: at its first call if the process died before that."""
+    phase, noted, number = position(death.position)
+    return replace(death, position=(phase, number) if noted == sequence else (Phase.CALLS, 0))
+
+
+_DAMAGED = Outcome(OutcomeKind.CRASHED, None, detail="its answer was damaged")
 _ANSWER_LOST = Outcome(OutcomeKind.RETURNED, None, detail="the answer was lost with the process")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,41 @@ from replayer.player import PlayOptions, Run
 from replayer.target import TargetError, load_target
 
 Isolate = Callable[[str], Player]
+
+PATIENCE = 20.0  # seconds until a hang is one; a test that waits for one gives play() less
+MEMORY = 200  # MiB
+
+
+class Batched(Isolated):
+    """Plays each sequence as a batch of its own, between two others that pass."""
+
+    def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
+        empty: list[Call] = []
+        before, run, after = self.play_many([empty, trace, empty], timeout=timeout)
+        assert not before.trace.calls and not after.trace.calls
+        return run
+
+
+@pytest.fixture(scope="module", params=[Isolated, Batched], ids=["one by one", "in batches"])
+def kind(request: pytest.FixtureRequest) -> type[Isolated]:
+    """What plays: what comes of a sequence is the same."""
+    made: type[Isolated] = request.param
+    return made
+
+
+@pytest.fixture(scope="module")
+def isolated(kind: type[Isolated]) -> Iterator[Isolate]:
+    """A player for a target, the same one for every test that asks for it."""
+    players: dict[str, Isolated] = {}
+
+    def player(spec: str) -> Isolated:
+        if spec not in players:
+            players[spec] = kind(spec, limits=Limits(PATIENCE, MEMORY))
+        return players[spec]
+
+    yield player
+    for made in players.values():
+        made.close()
 
 
 def kinds(run: Run) -> list[str]:
@@ -68,11 +104,93 @@ def test_the_next_sequence_goes_on(isolated: Isolate, deadly: str) -> None:
         assert kinds(player.play(trace(*GOOD))) == ["returned"] * 4
 
 
+# ---------------------------------------------------------------------------------------------------- batches
+
+
+@pytest.fixture(scope="module")
+def deadly() -> Iterator[Isolated]:
+    with Isolated("targets.segfaults:Host", limits=Limits(PATIENCE, MEMORY)) as player:
+        yield player
+
+
+DEADLY = "Progress(NULL, 1, 0)"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_each_death_of_a_batch_is_named_with_its_sequence_and_call(deadly: Isolated, batch: int) -> None:
+    """And what was played before and behind it is there, in order."""
+    many = [
+        calls(*[GOOD[1]] * (number % 4), *[DEADLY] * (number in (0, 4, 5, 9)), GOOD[3]) for number in range(10)
+    ]
+    runs = list(deadly.play_many(many, batch=batch))
+    assert [run.trace.calls for run in runs] == list(map(tuple, many))
+    for number, run in enumerate(runs):
+        dies = number in (0, 4, 5, 9)
+        middle = ["crashed", "not run"] if dies else ["returned"]
+        assert kinds(run) == ["returned"] * (number % 4) + middle
+        assert bool(run.stack) == dies
+
+
+def test_sequences_are_handed_over_as_they_are_taken(deadly: Isolated) -> None:
+    """Any number of them, each once."""
+    taken: list[int] = []
+
+    def endless() -> Iterator[list[Call]]:
+        for number in itertools.count():
+            taken.append(number)
+            yield calls(*GOOD)
+
+    runs = deadly.play_many(endless(), batch=4)
+    assert [kinds(next(runs)) for _ in range(6)] == [["returned"] * 4] * 6
+    assert len(taken) == 8
+    assert list(deadly.play_many([])) == []
+
+
+def test_two_series_of_batches_at_a_time(deadly: Isolated) -> None:
+    """One player, two generators that take turns."""
+    one = deadly.play_many([calls(*GOOD[:2])] * 4, batch=2)
+    other = deadly.play_many([calls(DEADLY), calls(GOOD[3])] * 2, batch=2)
+    assert [(kinds(run), kinds(second)) for run, second in zip(one, other, strict=True)] == [
+        (["returned"] * 2, ["crashed"]),
+        (["returned"] * 2, ["returned"]),
+    ] * 2
+
+
+def test_times_threads_and_odd_values_arrive(host: Callable[..., Isolated]) -> None:
+    source = """
+class Host(clean.Host):
+    def Progress(self, *values):
+        return repr((threading.current_thread().name, *values))
+"""
+    given = [
+        Call("Progress", ("\ud800", 2**70, 1.5), 2, 5_000_001),
+        Call("Progress", (None, True, 1), 0, 1024),
+        Call("Progress", (b"x",), 2, 1_000_000),
+    ]
+    run = host(source).play(given)
+    assert run.trace.calls == tuple(given)
+    assert [outcome(run, number).value for number in range(3)] == [
+        repr(("synctape-2", "\ud800", 2**70, 1.5)),
+        repr(("synctape-0", None, True, 1)),
+        repr(("synctape-2", b"x")),
+    ]
+
+
+def test_a_target_that_refuses_in_the_midst_of_a_batch(host: Callable[..., Isolated]) -> None:
+    player = host(SECOND.format(act="if len(made) > 3: raise ValueError('no more')"))
+    runs = player.play_many([trace(*GOOD)] * 5)
+    assert [kinds(next(runs)) for _ in range(2)] == [["returned"] * 4] * 2
+    with pytest.raises(TargetError, match="no more"):
+        next(runs)
+
+
 # ------------------------------------------------------------------------------------------- hosts of our own
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Isolated]]:
+def host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Isolated]
+) -> Iterator[Callable[..., Isolated]]:
     """Plays a host given as the body of a class whose other methods are those of the clean one."""
     monkeypatch.syspath_prepend(tmp_path)
     opened: list[Isolated] = []
@@ -81,7 +199,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         name = f"own_host_{len(opened)}_{tmp_path.name}"
         body = "import ctypes, os, sys, threading\nfrom targets import clean\nmade = []\n" + source
         (tmp_path / f"{name}.py").write_text(body)
-        opened.append(Isolated(f"{name}:Host", options=options, limits=Limits(timeout)))
+        opened.append(kind(f"{name}:Host", options=options, limits=Limits(timeout)))
         return opened[-1]
 
     yield play
