@@ -1,8 +1,155 @@
-/* The Python module `replayer._native.core`, in the limited API of Python 3.11. */
+/* The Python module `replayer._native.core`, in the limited API of Python 3.11: replayer/compiled.py is its only user. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-static PyMethodDef methods[] = {{NULL, NULL, 0, NULL}};
+#include "player.h"
+
+#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
+#define PLAYER "synctape.player"
+
+static PyObject *wrong_count(const char *signature) {
+    PyErr_Format(PyExc_TypeError, "write it as %s", signature);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------------- player */
+
+static void free_player(PyObject *capsule) {
+    syn_player_free(PyCapsule_GetPointer(capsule, PLAYER));
+}
+
+static PyObject *make_player(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    Py_buffer description;
+    unsigned long guard, slots;
+    unsigned long long seed;
+    SynPlayer *player;
+    PyObject *capsule;
+    (void)self;
+    if (count != 4)
+        return wrong_count("player(description, guard, slots, seed)");
+    guard = PyLong_AsUnsignedLong(args[1]);
+    slots = PyLong_AsUnsignedLong(args[2]);
+    seed = PyLong_AsUnsignedLongLong(args[3]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (guard > SYN_STRICT || slots > 1u << 16) {
+        PyErr_SetString(PyExc_ValueError, "no such guard, or too many slots");
+        return NULL;
+    }
+    if (PyObject_GetBuffer(args[0], &description, PyBUF_SIMPLE) != 0)
+        return NULL;
+    player = syn_player_new(description.buf, (size_t)description.len, (SynGuard)guard, (uint32_t)slots, seed);
+    PyBuffer_Release(&description);
+    if (player == NULL) {
+        PyErr_SetString(PyExc_ValueError, "no description of an interface on IUnknown, or no memory");
+        return NULL;
+    }
+    capsule = PyCapsule_New(player, PLAYER, free_player);
+    if (capsule == NULL)
+        syn_player_free(player);
+    return capsule;
+}
+
+/* The buffers of one call of `play`. */
+typedef struct Buffers {
+    Py_buffer stream, handles, values, elapsed, outputs, journal;
+} Buffers;
+
+static int get_buffer(PyObject *from, Py_buffer *buffer, int flags) {
+    buffer->obj = NULL;
+    buffer->buf = NULL;
+    buffer->len = 0;
+    return from == Py_None ? 0 : PyObject_GetBuffer(from, buffer, flags);
+}
+
+static void release_buffers(Buffers *b) {
+    Py_buffer *all[6];
+    int i;
+    all[0] = &b->stream, all[1] = &b->handles, all[2] = &b->values;
+    all[3] = &b->elapsed, all[4] = &b->outputs, all[5] = &b->journal;
+    for (i = 0; i < 6; i++) {
+        if (all[i]->obj != NULL)
+            PyBuffer_Release(all[i]);
+    }
+}
+
+static PyObject *play(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    const char *signature = "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, "
+                            "stop_at_handles)";
+    SynPlayer *player;
+    SynPlay p = {0};
+    Buffers b = {0};
+    SynStatus status = SYN_MALFORMED;
+    int failed;
+    (void)self;
+    if (count != 11)
+        return wrong_count(signature);
+    if ((player = PyCapsule_GetPointer(args[0], PLAYER)) == NULL)
+        return NULL;
+    p.object = PyLong_AsVoidPtr(args[1]);
+    p.references = (uint32_t)PyLong_AsUnsignedLong(args[2]);
+    p.first = PyLong_AsUnsignedLongLong(args[4]);
+    p.stop_at_handles = PyObject_IsTrue(args[10]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (p.object == NULL) {
+        PyErr_SetString(PyExc_ValueError, "NULL is no interface pointer");
+        return NULL;
+    }
+    failed = get_buffer(args[3], &b.stream, PyBUF_SIMPLE) || get_buffer(args[5], &b.handles, PyBUF_SIMPLE) ||
+             get_buffer(args[6], &b.values, PyBUF_WRITABLE) || get_buffer(args[7], &b.elapsed, PyBUF_WRITABLE) ||
+             get_buffer(args[8], &b.outputs, PyBUF_WRITABLE) || get_buffer(args[9], &b.journal, PyBUF_WRITABLE);
+    if (!failed) {
+        p.stream = b.stream.buf;
+        p.size = (size_t)b.stream.len;
+        p.handles = b.handles.buf;
+        p.handle_count = (size_t)b.handles.len / sizeof *p.handles;
+        p.values = b.values.buf;
+        p.elapsed = b.elapsed.buf;
+        p.outputs = b.outputs.buf;
+        p.capacity = (size_t)b.values.len / sizeof *p.values;
+        p.journal = b.journal.buf;
+        if ((p.values != NULL && p.capacity == 0) ||
+            (p.elapsed != NULL && (size_t)b.elapsed.len / sizeof *p.elapsed < p.capacity) ||
+            (p.outputs != NULL && (size_t)b.outputs.len / sizeof *p.outputs / SYN_MAX_WORDS < p.capacity) ||
+            ((p.elapsed != NULL || p.outputs != NULL) && p.values == NULL) ||
+            (p.journal != NULL && (size_t)b.journal.len < sizeof *p.journal)) {
+            PyErr_SetString(PyExc_ValueError, "a buffer has no room");
+            failed = 1;
+        }
+    }
+    if (!failed) {
+        Py_BEGIN_ALLOW_THREADS
+        status = syn_play(player, &p);
+        Py_END_ALLOW_THREADS
+    }
+    release_buffers(&b);
+    if (failed)
+        return NULL;
+    return Py_BuildValue("(iKKIi)", (int)status, (unsigned long long)p.made, (unsigned long long)p.read,
+                         (unsigned int)p.references, p.handed);
+}
+
+static PyObject *forget(PyObject *self, PyObject *capsule) {
+    SynPlayer *player = PyCapsule_GetPointer(capsule, PLAYER);
+    (void)self;
+    if (player == NULL)
+        return NULL;
+    syn_player_forget(player);
+    Py_RETURN_NONE;
+}
+
+/* ------------------------------------------------------------------------------------------------------- module */
+
+static PyMethodDef methods[] = {
+    {"player", FASTCALL(make_player), METH_FASTCALL,
+     "player(description, guard, slots, seed): a player for one interface (player.h)"},
+    {"play", FASTCALL(play), METH_FASTCALL,
+     "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, stop_at_handles):\n"
+     "make calls; gives (status, made, read, references, handed)"},
+    {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
+    {NULL, NULL, 0, NULL},
+};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "core", NULL, 0, methods, NULL, NULL, NULL, NULL,
