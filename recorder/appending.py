@@ -180,9 +180,9 @@ class AppendFile:
             except OSError as error:
                 if error.errno not in _CANNOT_ALLOCATE:
                     raise
-        if start < size and not hasattr(os, "pwrite"):
-            if self._window is full:
-                os.ftruncate(self._fd, size)  # Windows allocates
+        if sys.platform == "win32":
+            if start < size and self._window is full:
+                os.ftruncate(self._fd, size)  # allocates
             return
         while start < size:
             zeros = bytes(min(size - start, 1 << 20))

@@ -388,7 +388,7 @@ class _Child:
 
     def fetch_stack(self) -> None:
         """Have a hung worker write its stack; on Windows it has done so by the clock."""
-        if not _POSIX:
+        if sys.platform == "win32":
             return
         self.stack.forget()
         if not self._tell(STACK):
@@ -557,6 +557,8 @@ def _handed_over(end: socket.socket, pid: int) -> int | bytes:
 
 
 def _kill_session(pid: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in it
         os.killpg(pid, signal.SIGKILL)
 

@@ -241,6 +241,8 @@ def _stacks_by_clock(stack: BinaryIO, seconds: float) -> Iterator[None]:
 
 def _limit_memory(mebibytes: int) -> None:
     """Let the address space grow by no more than `mebibytes`; without /proc nothing is limited."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     import resource
 
     with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:
@@ -270,6 +272,8 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str) -> sock
 
     The template stays in here until the parent goes.  _BrokenError if the system gives no process.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     alarm = _ChildAlarm()
     gc.collect()
     gc.freeze()  # the workers' collectors then leave the shared pages alone
@@ -314,6 +318,8 @@ class _ChildAlarm:
     """A socket that becomes readable when a child of this process has ended."""
 
     def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         self.reader, self._writer = socket.socketpair()
         self.reader.setblocking(False)
         self._writer.setblocking(False)
@@ -322,6 +328,8 @@ class _ChildAlarm:
 
     def release(self) -> None:
         """Put the signal back as it was."""
+        if sys.platform == "win32":
+            raise NotImplementedError
         signal.set_wakeup_fd(self._wakeup)
         signal.signal(signal.SIGCHLD, self._handler or signal.SIG_DFL)
         self.reader.close()
@@ -333,6 +341,8 @@ def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
 
     None if the parent has gone; the worker then has, too.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError
     poller = select.poll()
     poller.register(line, select.POLLIN)
     poller.register(alarm.reader, select.POLLIN)
@@ -364,6 +374,8 @@ def _hear(line: socket.socket) -> bytes:
 
 
 def _kill_group(pid: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in it
         os.killpg(pid, signal.SIGKILL)
 

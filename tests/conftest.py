@@ -28,13 +28,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | Path], 
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
+    suffix = ".dll" if sys.platform == "win32" else ".so"
     headers, folder = TESTS / "targets" / "native", tmp_path_factory.mktemp("native")
     built: dict[str | Path, Path] = {}
 
     def build(name: str | Path) -> Path:
         if name not in built:
             source = name if isinstance(name, Path) else headers / f"{name}.c"
-            built[name] = folder / f"{source.stem}-{len(built)}.so"
+            built[name] = folder / f"{source.stem}-{len(built)}{suffix}"
             subprocess.run(
                 [compiler, "-std=c99", "-fPIC", "-shared", f"-I{headers}", "-o", built[name], source], check=True
             )

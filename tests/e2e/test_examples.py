@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sequences import CALLBACK, GOOD, trace
 
 from recorder import com
 from replayer.isolation import Here
 from replayer.oracles import Judge
 from replayer.target import load_target
-from sequences import CALLBACK, GOOD, trace
 
 FOLDER = Path(__file__).parents[2] / "examples" / "native"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.cpp"))
@@ -29,7 +29,7 @@ def test_the_readme_tells_of_each_file() -> None:
 @pytest.mark.native
 @pytest.mark.parametrize("goal", ["all", "asan", "windows"])
 def test_each_builds_without_a_warning(tmp_path: Path, goal: str) -> None:
-    command = ["make", "-j2", "-f", FOLDER / "Makefile", f"OUT={tmp_path}", goal]
+    command: list[str | Path] = ["make", "-j2", "-f", FOLDER / "Makefile", f"OUT={tmp_path}", goal]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (built.returncode, built.stderr) == (0, "")
     assert sorted(file.stem for file in tmp_path.rglob("*.*") if file.suffix in (".so", ".dll")) == NAMES

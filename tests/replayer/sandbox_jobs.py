@@ -143,6 +143,8 @@ def _leave_process(journal: Journal) -> int:
 
 def _leave_fork(journal: Journal) -> int:
     """A fork without exec keeps every descriptor of the worker; it comes back through the job, too."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     pid = os.fork()
     if pid == 0:
         signal.pause()
@@ -150,6 +152,8 @@ def _leave_fork(journal: Journal) -> int:
 
 
 def _return_twice(journal: Journal) -> str:
+    if sys.platform == "win32":
+        raise NotImplementedError
     return "child" if os.fork() == 0 else "original"
 
 
@@ -177,6 +181,8 @@ def _own_socket() -> socket.socket:
 
 
 def _kill_template(journal: Journal) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3600)
 

@@ -328,6 +328,8 @@ def test_a_worker_takes_along_what_it_started(action: str, config: Any) -> None:
 @linux
 @pytest.mark.parametrize("config", [None, {"import": "thread"}], ids=["forked", "plain"])
 def test_an_interrupt_ends_the_child(config: Any) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError
     with sandbox(config=config) as box:
         pids = [pid for pid in box.request(["pids"]) if pid != os.getpid()]
         timer = threading.Timer(SHORT / 2, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
