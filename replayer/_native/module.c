@@ -3,9 +3,11 @@
 #include <Python.h>
 
 #include "player.h"
+#include "screen.h"
 
 #define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 #define PLAYER "synctape.player"
+#define SCREEN "synctape.screen"
 
 static PyObject *wrong_count(const char *signature) {
     PyErr_Format(PyExc_TypeError, "write it as %s", signature);
@@ -139,6 +141,95 @@ static PyObject *forget(PyObject *self, PyObject *capsule) {
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------------------------------------------- screen */
+
+static void free_screen(PyObject *capsule) {
+    PyObject *player = PyCapsule_GetContext(capsule);
+    syn_screen_free(PyCapsule_GetPointer(capsule, SCREEN));
+    Py_XDECREF(player);
+}
+
+static PyObject *make_screen(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    SynPlayer *player;
+    SynScreen *screen;
+    PyObject *capsule;
+    Py_buffer iid;
+    void *factory;
+    (void)self;
+    if (count != 3)
+        return wrong_count("screen(player, factory, iid)");
+    if ((player = PyCapsule_GetPointer(args[0], PLAYER)) == NULL)
+        return NULL;
+    factory = PyLong_AsVoidPtr(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[2], &iid, PyBUF_SIMPLE) != 0)
+        return NULL;
+    if (factory == NULL || iid.len != 16) {
+        PyBuffer_Release(&iid);
+        PyErr_SetString(PyExc_ValueError, "an address and 16 bytes are needed");
+        return NULL;
+    }
+    screen = syn_screen_new(player, (SynFactory)factory, iid.buf);
+    PyBuffer_Release(&iid);
+    if (screen == NULL)
+        return PyErr_NoMemory();
+    capsule = PyCapsule_New(screen, SCREEN, free_screen);
+    if (capsule == NULL) {
+        syn_screen_free(screen);
+        return NULL;
+    }
+    Py_INCREF(args[0]);
+    if (PyCapsule_SetContext(capsule, args[0]) != 0) {
+        Py_DECREF(args[0]);
+        Py_DECREF(capsule);
+        return NULL;
+    }
+    return capsule;
+}
+
+static PyObject *play_list(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    SynScreen *made;
+    SynBatch batch = {0};
+    SynScreenStatus status = SYN_NO_LIST;
+    Py_buffer sequences, results, journal;
+    (void)self;
+    if (count != 6)
+        return wrong_count("play_list(screen, sequences, results, journal, number, stop)");
+    if ((made = PyCapsule_GetPointer(args[0], SCREEN)) == NULL)
+        return NULL;
+    batch.number = PyLong_AsUnsignedLongLong(args[4]);
+    batch.stop = PyLong_AsUnsignedLongLong(args[5]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &sequences, PyBUF_SIMPLE) != 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[2], &results, PyBUF_WRITABLE) != 0) {
+        PyBuffer_Release(&sequences);
+        return NULL;
+    }
+    if (PyObject_GetBuffer(args[3], &journal, PyBUF_WRITABLE) != 0) {
+        PyBuffer_Release(&sequences);
+        PyBuffer_Release(&results);
+        return NULL;
+    }
+    batch.sequences = sequences.buf;
+    batch.sequences_size = (size_t)sequences.len;
+    batch.results = results.buf;
+    batch.results_size = (size_t)results.len;
+    batch.journal = journal.buf;
+    if ((size_t)journal.len >= 2 * sizeof *batch.journal) {
+        Py_BEGIN_ALLOW_THREADS
+        status = syn_screen(made, &batch);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&sequences);
+    PyBuffer_Release(&results);
+    PyBuffer_Release(&journal);
+    return Py_BuildValue("(iKKi)", (int)status, (unsigned long long)batch.number, (unsigned long long)batch.needed,
+                         (int)batch.answer);
+}
+
 /* ------------------------------------------------------------------------------------------------------- module */
 
 static PyMethodDef methods[] = {
@@ -148,6 +239,11 @@ static PyMethodDef methods[] = {
      "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, stop_at_handles):\n"
      "make calls; gives (status, made, read, references, handed)"},
     {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
+    {"screen", FASTCALL(make_screen), METH_FASTCALL,
+     "screen(player, factory, iid): what screens the objects of a factory, an address (screen.h)"},
+    {"play_list", FASTCALL(play_list), METH_FASTCALL,
+     "play_list(screen, sequences, results, journal, number, stop): play sequences of a list; gives (status, number, "
+     "needed, answer)"},
     {NULL, NULL, 0, NULL},
 };
 

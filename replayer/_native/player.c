@@ -301,6 +301,7 @@ static SynStatus find_handle(SynPlay *play, const MpValue *value, SynWord *word)
     for (i = 0; i < play->handle_count; i++) {
         if ((uint64_t)play->handles[i].symbol == value->number) {
             *word = play->handles[i].value;
+            play->given |= (uint64_t)(i < 64) << (i & 63);
             return SYN_DONE;
         }
     }

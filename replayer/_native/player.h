@@ -85,6 +85,7 @@ typedef struct SynPlay {
     volatile uint64_t *journal; /* gets a call's number before it is made; may be NULL */
     int stop_at_handles;        /* return after each call from the first one on that was given a handle */
     int handed;                 /* whether one was; kept up to date */
+    uint64_t given;             /* bit n: the n-th of `handles` was given, for the first 64; kept up to date */
 
     /* how far it came */
     size_t made;

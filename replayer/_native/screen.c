@@ -1,0 +1,373 @@
+#ifndef _WIN32
+#define _POSIX_C_SOURCE 200809L
+#endif
+#include "screen.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#endif
+
+enum Phase { PHASE_CALLS = 0, PHASE_MAKING = 2, PHASE_ENDING = 3 }; /* replayer/player.py */
+
+#define HEAD 16          /* bytes of a list before its first entry */
+#define LENGTH 4         /* bytes of an entry's length */
+#define SHORTEST_ENTER 6 /* bytes, with its check */
+#define QUERY_INTERFACE 0
+#define RELEASE 2
+
+/* ------------------------------------------------------------------------------------------------------ handles */
+
+enum Fate { OPEN, PLANTED, TAKEN }; /* as given; closed and planted a stranger; closed and taken by the target's own */
+
+#ifdef _WIN32
+
+#define TRIES 16
+
+typedef struct Handles {
+    SynHandle table[SYN_SYMBOLS];
+    enum Fate fate[SYN_SYMBOLS];
+} Handles;
+
+static int is_open(uint64_t value) {
+    DWORD flags;
+    return GetHandleInformation((HANDLE)(uintptr_t)value, &flags) != 0;
+}
+
+static int open_handle(Handles *handles, unsigned n) {
+    HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    handles->table[n].value = (uint64_t)(uintptr_t)event;
+    handles->fate[n] = OPEN;
+    return event != NULL ? 0 : -1;
+}
+
+/* A closed value is given out again by one of the next CreateEvents, mostly. */
+static void look(Handles *handles, unsigned n) {
+    HANDLE spare[TRIES];
+    unsigned count = 0;
+    const HANDLE value = (HANDLE)(uintptr_t)handles->table[n].value;
+    if (handles->fate[n] != OPEN || is_open(handles->table[n].value))
+        return;
+    handles->fate[n] = TAKEN;
+    while (count < TRIES && handles->fate[n] == TAKEN) {
+        HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
+        if (event == value)
+            handles->fate[n] = PLANTED;
+        else
+            spare[count++] = event;
+    }
+    while (count > 0)
+        CloseHandle(spare[--count]);
+}
+
+static int stranger_lost(Handles *handles, unsigned n) {
+    return !is_open(handles->table[n].value);
+}
+
+static int reopen_handle(Handles *handles, unsigned n) {
+    if (handles->fate[n] == PLANTED && !stranger_lost(handles, n)) {
+        handles->fate[n] = OPEN; /* the stranger is an event as good as any */
+        return 0;
+    }
+    return open_handle(handles, n);
+}
+
+static int open_handles(Handles *handles) {
+    unsigned n;
+    for (n = 0; n < SYN_SYMBOLS; n++) {
+        handles->table[n].symbol = n;
+        if (open_handle(handles, n) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void close_handles(Handles *handles) {
+    unsigned n;
+    for (n = 0; n < SYN_SYMBOLS; n++) {
+        if (handles->table[n].value != 0 && handles->fate[n] == OPEN && is_open(handles->table[n].value))
+            CloseHandle((HANDLE)(uintptr_t)handles->table[n].value);
+    }
+}
+
+static uint64_t now_ns(void) {
+    LARGE_INTEGER frequency, count;
+    QueryPerformanceFrequency(&frequency);
+    QueryPerformanceCounter(&count);
+    return (uint64_t)((double)count.QuadPart * 1e9 / (double)frequency.QuadPart);
+}
+
+#else
+
+typedef struct Handles {
+    SynHandle table[SYN_SYMBOLS];
+    enum Fate fate[SYN_SYMBOLS];
+    int ends[4]; /* of the pipe that all handles stand for, then of the one that strangers stand for */
+    struct stat ours, strangers;
+} Handles;
+
+static int same(const struct stat *one, int descriptor) {
+    struct stat found;
+    return fstat(descriptor, &found) == 0 && found.st_dev == one->st_dev && found.st_ino == one->st_ino;
+}
+
+static int open_handle(Handles *handles, unsigned n) {
+    const int descriptor = dup(handles->ends[0]);
+    handles->table[n].value = descriptor < 0 ? 0 : (uint64_t)descriptor;
+    handles->fate[n] = OPEN;
+    return descriptor < 0 ? -1 : 0;
+}
+
+static void look(Handles *handles, unsigned n) {
+    const int descriptor = (int)handles->table[n].value;
+    struct stat found;
+    if (handles->fate[n] != OPEN)
+        return;
+    if (fstat(descriptor, &found) != 0)
+        handles->fate[n] = dup2(handles->ends[2], descriptor) == descriptor ? PLANTED : TAKEN;
+    else if (found.st_dev != handles->ours.st_dev || found.st_ino != handles->ours.st_ino)
+        handles->fate[n] = TAKEN;
+}
+
+static int stranger_lost(Handles *handles, unsigned n) {
+    return !same(&handles->strangers, (int)handles->table[n].value);
+}
+
+/* Have a handle that was closed open for the next sequence; what the target has put in its place is not ours. */
+static int reopen_handle(Handles *handles, unsigned n) {
+    const int descriptor = (int)handles->table[n].value;
+    if (handles->fate[n] == PLANTED && !stranger_lost(handles, n) && dup2(handles->ends[0], descriptor) == descriptor) {
+        handles->fate[n] = OPEN;
+        return 0;
+    }
+    return open_handle(handles, n);
+}
+
+static int open_handles(Handles *handles) {
+    unsigned n;
+    for (n = 0; n < 4; n++)
+        handles->ends[n] = -1;
+    if (pipe(handles->ends) != 0 || pipe(handles->ends + 2) != 0 || fstat(handles->ends[0], &handles->ours) != 0 ||
+        fstat(handles->ends[2], &handles->strangers) != 0)
+        return -1;
+    for (n = 0; n < SYN_SYMBOLS; n++) {
+        handles->table[n].symbol = n;
+        if (open_handle(handles, n) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void close_handles(Handles *handles) {
+    unsigned n;
+    for (n = 0; n < SYN_SYMBOLS; n++) {
+        if (handles->table[n].value != 0 && same(&handles->ours, (int)handles->table[n].value))
+            close((int)handles->table[n].value);
+    }
+    for (n = 0; n < 4; n++) {
+        if (handles->ends[n] >= 0)
+            close(handles->ends[n]);
+    }
+}
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+#endif
+
+/* After a call: which of the handles that were given are closed. */
+static void look_at(Handles *handles, uint64_t given) {
+    unsigned n;
+    for (n = 0; given != 0; n++, given >>= 1) {
+        if (given & 1)
+            look(handles, n);
+    }
+}
+
+/* At the end: what is to be said of the handles that were given, and all of them open again. */
+static int settle(Handles *handles, uint64_t given, SynScreened *result) {
+    unsigned n;
+    for (n = 0; given != 0; n++, given >>= 1) {
+        if (!(given & 1))
+            continue;
+        if (handles->fate[n] == OPEN)
+            result->left_open |= 1u << n;
+        else if (handles->fate[n] == PLANTED && stranger_lost(handles, n))
+            result->closed_twice |= 1u << n;
+        if (handles->fate[n] != OPEN && reopen_handle(handles, n) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------------------------- lists */
+
+static uint64_t number_at(const uint8_t *at, unsigned bytes) {
+    uint64_t number = 0;
+    while (bytes-- > 0)
+        number = number << 8 | at[bytes];
+    return number;
+}
+
+static void put_number(uint8_t *at, uint64_t number, unsigned bytes) {
+    for (; bytes-- > 0; number >>= 8)
+        *at++ = (uint8_t)number;
+}
+
+/* Append a result that there is room for; it is there when the count says so. */
+static void append(uint8_t *list, const SynScreened *result, const int64_t *values) {
+    const uint64_t count = number_at(list, 8), end = number_at(list + 8, 8);
+    const size_t size = sizeof *result + result->made * sizeof *values;
+    uint8_t *to = list + end;
+    put_number(to, size, LENGTH);
+    memcpy(to + LENGTH, result, sizeof *result);
+    memcpy(to + LENGTH + sizeof *result, values, result->made * sizeof *values);
+    put_number(list + 8, end + LENGTH + size, 8);
+    put_number(list, count + 1, 8);
+}
+
+/* -------------------------------------------------------------------------------------------------------- screen */
+
+struct SynScreen {
+    SynPlayer *player;
+    SynFactory factory;
+    uint8_t iid[16];
+    int64_t *values;
+    size_t capacity; /* of them */
+    Handles handles;
+};
+
+SynScreen *syn_screen_new(SynPlayer *player, SynFactory factory, const uint8_t *iid) {
+    SynScreen *screen = calloc(1, sizeof *screen);
+    if (screen == NULL)
+        return NULL;
+    screen->player = player;
+    screen->factory = factory;
+    memcpy(screen->iid, iid, sizeof screen->iid);
+    if (open_handles(&screen->handles) != 0) {
+        syn_screen_free(screen);
+        return NULL;
+    }
+    return screen;
+}
+
+void syn_screen_free(SynScreen *screen) {
+    if (screen == NULL)
+        return;
+    close_handles(&screen->handles);
+    free(screen->values);
+    free(screen);
+}
+
+static void release(void *object) {
+    syn_call(syn_entry(object, RELEASE), object, NULL, 0);
+}
+
+/* An object that speaks the interface; NULL and the answer if there is none. */
+static void *made(const SynScreen *screen, int32_t *answer) {
+    void *first = NULL, *object = NULL;
+    SynWord words[2];
+    *answer = screen->factory(&first);
+    if (*answer < 0 || first == NULL)
+        return NULL;
+    words[0] = (SynWord)(uintptr_t)screen->iid;
+    words[1] = (SynWord)(uintptr_t)&object;
+    *answer = (int32_t)(uint32_t)syn_call(syn_entry(first, QUERY_INTERFACE), first, words, 2);
+    release(first);
+    return *answer < 0 ? NULL : object;
+}
+
+/* Have room for the answers of a sequence of so many bytes. */
+static int make_room(SynScreen *screen, size_t bytes) {
+    const size_t most = bytes / SHORTEST_ENTER + 1;
+    int64_t *values;
+    if (screen->capacity >= most)
+        return 0;
+    values = realloc(screen->values, 2 * most * sizeof *values);
+    if (values == NULL)
+        return -1;
+    screen->values = values;
+    screen->capacity = 2 * most;
+    return 0;
+}
+
+static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size) {
+    SynScreened result;
+    SynPlay play;
+    SynStatus status = SYN_STOPPED;
+    size_t calls = 0, read = 0;
+    const uint64_t started = now_ns();
+    memset(&result, 0, sizeof result);
+    memset(&play, 0, sizeof play);
+    batch->journal[1] = batch->number << 32;
+    batch->journal[0] = PHASE_MAKING;
+    play.object = made(screen, &batch->answer);
+    if (play.object == NULL)
+        return SYN_REFUSED;
+    play.references = 1;
+    play.handles = screen->handles.table;
+    play.handle_count = SYN_SYMBOLS;
+    play.journal = batch->journal + 1;
+    play.stop_at_handles = 1;
+    batch->journal[0] = PHASE_CALLS;
+    while (status == SYN_STOPPED) {
+        play.stream = stream + read;
+        play.size = size - read;
+        play.first = batch->number << 32 | calls;
+        play.values = screen->values + calls;
+        play.capacity = screen->capacity - calls;
+        status = syn_play(screen->player, &play);
+        calls += play.made;
+        read += play.read;
+        look_at(&screen->handles, play.given);
+    }
+    batch->journal[0] = PHASE_ENDING;
+    result.released = syn_play_release(&play);
+    look_at(&screen->handles, play.given);
+    if (settle(&screen->handles, play.given, &result) != 0)
+        return SYN_NO_RESOURCES;
+    result.made = (uint32_t)calls;
+    result.status = (uint32_t)status;
+    result.elapsed = now_ns() - started;
+    append(batch->results, &result, screen->values);
+    return SYN_SCREENED;
+}
+
+SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch) {
+    const uint8_t *list = batch->sequences;
+    uint64_t count, end, at = HEAD, number;
+    if (batch->sequences_size < HEAD || batch->results_size < HEAD)
+        return SYN_NO_LIST;
+    count = number_at(list, 8);
+    end = number_at(list + 8, 8);
+    if (end > batch->sequences_size)
+        return SYN_NO_LIST;
+    for (number = 0; number < count && number < batch->stop; number++) {
+        SynScreenStatus status;
+        uint64_t size;
+        if (at > end || end - at < LENGTH || (size = number_at(list + at, LENGTH)) > end - at - LENGTH)
+            return SYN_NO_LIST;
+        at += LENGTH + size;
+        if (number < batch->number)
+            continue;
+        if (make_room(screen, (size_t)size) != 0)
+            return SYN_NO_RESOURCES;
+        batch->needed = (size_t)number_at(batch->results + 8, 8) + LENGTH + sizeof(SynScreened) +
+                        ((size_t)size / SHORTEST_ENTER + 1) * sizeof(int64_t);
+        if (batch->needed > batch->results_size)
+            return SYN_NO_ROOM;
+        if ((status = play_one(screen, batch, list + at - size, (size_t)size)) != SYN_SCREENED)
+            return status;
+        batch->number++;
+    }
+    return SYN_SCREENED;
+}

@@ -1,0 +1,59 @@
+/* Screening: plays a list of sequences, each on an object of its own, and notes in another list what came of each.
+ *
+ * Both lists are those of replayer/shared.py: how many there are, where the next one goes, then each as its length and its
+ * bytes.  A result is in its list before the next sequence begins, and the journal says what is under way, so that whoever
+ * maps them both knows what was played, and what killed this process, after its end.
+ *
+ * Handles are real: descriptors that stand for events, on Windows events.  After each call that was given one it is looked
+ * whether it was closed; its value is then taken by a stranger at once, so that a second close shows.
+ *
+ * One thread at a time uses a SynScreen.  Nothing here needs Python.
+ */
+#ifndef SYNCTAPE_SCREEN_H
+#define SYNCTAPE_SCREEN_H
+
+#include "player.h"
+
+#define SYN_SYMBOLS 8 /* handles 0 to 7 are there; a sequence with others ends with SYN_NO_HANDLE */
+
+typedef int32_t (*SynFactory)(void **ppv);
+
+/* A result, as it lies in the list: this, then `made` answers of 8 bytes. */
+typedef struct SynScreened {
+    uint32_t made;         /* calls */
+    uint32_t status;       /* SynStatus: SYN_DONE if all were */
+    int64_t released;      /* what the last Release answered, -1 if none was made */
+    uint64_t elapsed;      /* ns */
+    uint32_t left_open;    /* bit n: handle n was given and is open at the end */
+    uint32_t closed_twice; /* bit n: handle n was closed more than once */
+} SynScreened;
+
+typedef enum SynScreenStatus {
+    SYN_SCREENED,      /* all are played */
+    SYN_NO_ROOM,       /* the list of results must have room for `needed` bytes */
+    SYN_REFUSED,       /* the factory gave no object of the interface: `answer` */
+    SYN_NO_LIST,       /* that is no list, or not whole */
+    SYN_NO_RESOURCES   /* no memory or no handles */
+} SynScreenStatus;
+
+typedef struct SynScreen SynScreen;
+
+typedef struct SynBatch {
+    const uint8_t *sequences;
+    size_t sequences_size;
+    uint8_t *results;
+    size_t results_size;
+    volatile uint64_t *journal; /* two numbers: the phase, sequence << 32 | call */
+    uint64_t number;            /* of the next sequence to play; kept up to date */
+    uint64_t stop;              /* number of the one before which to end */
+    size_t needed;
+    int32_t answer;
+} SynBatch;
+
+/* `factory` gives objects that speak the interface `iid`.  NULL if there is no memory or no handle. */
+SynScreen *syn_screen_new(SynPlayer *player, SynFactory factory, const uint8_t *iid);
+void syn_screen_free(SynScreen *screen);
+
+SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch);
+
+#endif
