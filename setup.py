@@ -15,7 +15,9 @@ from setuptools.command.build_ext import build_ext
 LIMITED_API = "0x030B0000"
 SOURCES = {
     "recorder._native.core": ["recorder/_native/module.c"],
-    "replayer._native.core": [f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages")],
+    "replayer._native.core": [
+        f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages")
+    ],
 }
 
 

@@ -20,10 +20,10 @@ from recorder.calls import Call, Enter, Header, Leave, Outcome
 from recorder.decoding import Decoder
 from recorder.encoding import Encoder, spell_text
 from recorder.interface import Interface
-from replayer.player import Observation
+from replayer.player import Journal, Observation
 from replayer.sandbox_child import pack, unpack
 
-__all__ = ["Fragments", "pack_outcomes", "unpack_calls", "unpack_outcomes"]
+__all__ = ["Fragments", "Numbered", "pack_outcomes", "position", "unpack_calls", "unpack_outcomes"]
 
 _KEPT = 1 << 16  # fragments of calls
 _LONGEST = 1 << 10  # bytes of a fragment that is kept
@@ -80,6 +80,22 @@ class Fragments(dict[Call, bytes]):
         records = b"".join(self._out)
         self._out.clear()
         return records
+
+
+class Numbered:
+    """A journal for one sequence of a batch: notes its number with the call's."""
+
+    def __init__(self, journal: Journal, sequence: int):
+        self._note = journal.note
+        self._sequence = sequence << 32
+
+    def note(self, a: int, b: int) -> None:
+        self._note(a, self._sequence | b)
+
+
+def position(noted: tuple[int, int]) -> tuple[int, int, int]:
+    """A journal's position as phase, number of the sequence (0 outside of batches) and number of the call."""
+    return noted[0], noted[1] >> 32, noted[1] & 0xFFFFFFFF
 
 
 class _Inline(Encoder):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import struct
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -25,12 +26,13 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
-from replayer.batches import Fragments, unpack_outcomes
+from replayer.batches import Fragments, position, unpack_outcomes
 from replayer.player import Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
+from replayer.screening import Screened, screened
 from replayer.shared import SharedList
 from replayer.target import Target, TargetError, load_target
-from replayer.worker import position, unpack_run
+from replayer.worker import unpack_run
 
 __all__ = ["Frame", "Here", "Isolated", "Limits", "Player", "open_player", "place_in", "target_frames"]
 
@@ -137,6 +139,18 @@ class Isolated(_Closing):
                 raise
             yield from runs
 
+    def screen_many(
+        self, sequences: Iterable[bytes], *, timeout: float | None = None, batch: int = 100
+    ) -> Iterator[Screened | Death]:
+        """What screening gives for each packed sequence (replayer.screening), in turn, `batch` at a time.
+
+        For one that the child dies of, the Death, whose position is the phase and the number of the call.  Only
+        for native targets.  Raises what `play` raises.
+        """
+        left = iter(sequences)
+        while many := list(itertools.islice(left, batch)):
+            yield from self._screen_batch(many, timeout)
+
     def close(self) -> None:
         self._sandbox.close()
         if self._lists is not None:
@@ -158,13 +172,9 @@ class Isolated(_Closing):
 
     def _play_batch(self, traces: list[Trace], runs: list[Run], timeout: float | None) -> None:
         """Add the runs of all traces to `runs`."""
-        self._lists = sequences, results = self._lists or (SharedList(), SharedList())
-        sequences.clear()
-        sequences.extend([self._fragments.any_sequence(trace.calls) for trace in traces])
+        results = self._hand_over([self._fragments.any_sequence(trace.calls) for trace in traces])
         while (start := len(runs)) < len(traces):
-            results.clear()
-            payload = {"sequences": sequences.path, "results": results.path, "start": start}
-            reply = self._ask(payload, timeout)
+            reply = self._ask_batch(start, timeout, screen=False)
             runs += map(self._run_of, traces[start:], results)
             if isinstance(reply, Death):
                 runs.append(self._died(traces[len(runs)], _in_sequence(reply, len(runs))))
@@ -172,6 +182,39 @@ class Isolated(_Closing):
                 unpack_run(reply)  # raises TargetError
             elif len(runs) < len(traces):  # the target has written over the list
                 runs.append(self._run_of(traces[len(runs)], b""))
+
+    def _screen_batch(self, many: list[bytes], timeout: float | None) -> list[Screened | Death]:
+        results = self._hand_over(many)
+        ends: list[Screened | Death] = []
+        while len(ends) < len(many):
+            reply = self._ask_batch(len(ends), timeout, screen=True)
+            ends += map(_screened, results)
+            if isinstance(reply, Death):
+                death = _in_sequence(reply, len(ends))
+                if death.position[0] == Phase.MAKING:
+                    raise self._no_instance(death)
+                ends.append(death)
+            elif reply is not None:
+                unpack_run(reply)  # raises TargetError
+            elif len(ends) < len(many):
+                ends.append(_screened(b""))
+        return ends
+
+    def _hand_over(self, sequences: list[bytes]) -> SharedList:
+        """Put sequences where `_ask_batch` has them played; the list of what will come of them."""
+        if self._lists is None:
+            self._lists = SharedList(), SharedList()
+        self._lists[0].clear()
+        self._lists[0].extend(sequences)
+        return self._lists[1]
+
+    def _ask_batch(self, start: int, timeout: float | None, *, screen: bool) -> Any:
+        """Have the sequences from `start` on played; what came of them is in the second list then."""
+        assert self._lists is not None
+        sequences, results = self._lists
+        results.clear()
+        paths = {"sequences": sequences.path, "results": results.path}
+        return self._ask({**paths, "start": start, "screen": screen}, timeout)
 
     def _run_of(self, trace: Trace, blob: bytes) -> Run:
         try:
@@ -183,16 +226,26 @@ class Isolated(_Closing):
     def _died(self, trace: Trace, death: Death) -> Run:
         phase, number = death.position
         if phase == Phase.MAKING or not trace.calls:
-            what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
-            raise TargetError(f"target {self.spec}: the factory {what} ({death.detail})")
+            raise self._no_instance(death)
         late = ", after it returned" if phase == Phase.ENDING else ""
         return _cut_run(trace, number, replace(death, detail=death.detail + late))
+
+    def _no_instance(self, death: Death) -> TargetError:
+        what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
+        return TargetError(f"target {self.spec}: the factory {what} ({death.detail})")
 
 
 def _in_sequence(death: Death, sequence: int) -> Death:
     """A death in a batch as one of this sequence: at its first call if the process died before that."""
     phase, noted, number = position(death.position)
     return replace(death, position=(phase, number) if noted == sequence else (Phase.CALLS, 0))
+
+
+def _screened(blob: bytes) -> Screened | Death:
+    try:
+        return screened(blob)
+    except struct.error:  # the target has written over it
+        return Death(OutcomeKind.CRASHED, _DAMAGED.detail)
 
 
 _DAMAGED = Outcome(OutcomeKind.CRASHED, None, detail="its answer was damaged")

@@ -105,6 +105,11 @@ class Journal:
         self.note = partial(_POSITION.pack_into, self._cells, 0)
 
     @property
+    def cells(self) -> mmap.mmap:
+        """The numbers' memory, for native code to note in: each of 8 bytes, as this machine orders them."""
+        return self._cells
+
+    @property
     def position(self) -> tuple[int, int]:
         """The numbers noted last, (0, 0) if none were."""
         a, b = _POSITION.unpack_from(self._cells)

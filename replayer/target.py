@@ -25,7 +25,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.handles import Handles, PythonHandles, native_handles
 
-__all__ = ["Instance", "Target", "TargetError", "is_library_spec", "load_target", "object_target"]
+__all__ = ["Instance", "NativeTarget", "Target", "TargetError", "is_library_spec", "load_target", "object_target"]
 
 _LIBRARY_SUFFIXES = (".so", ".dll", ".dylib", ".ocx")
 _OURS = ("recorder", "replayer", "fuzz")
@@ -77,7 +77,7 @@ def load_target(spec: str, interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK) 
         module = ".".join(Path(location).with_suffix("").parts)
         raise TargetError(f"target {spec!r}: name the module, not its file: {module}:{name}")
     if is_library_spec(spec):
-        return _NativeTarget(spec, interface, location, name)
+        return NativeTarget(spec, interface, location, name)
     return _python_target(spec, interface, location, name)
 
 
@@ -205,7 +205,9 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 # --- native ---------------------------------------------------------------------------------------------------
 
 
-class _NativeTarget:
+class NativeTarget:
+    """`entry` is the address of the library's factory."""
+
     native = True
 
     def __init__(self, spec: str, interface: Interface, path: str, symbol: str):
@@ -224,6 +226,7 @@ class _NativeTarget:
             raise TargetError(f"target {spec}: {file.name} exports no {symbol!r}") from None
         self._create.restype = ctypes.c_int32
         self._create.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
+        self.entry: int = ctypes.cast(self._create, ctypes.c_void_p).value or 0
 
     def instance(self) -> Instance:
         address = ctypes.c_void_p()

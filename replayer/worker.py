@@ -1,8 +1,8 @@
 """The job that a sandbox child does for the player: play one trace on the target, or a batch of sequences.
 
 A trace comes in the request, and its run goes back in the reply.  A batch comes in one shared list, and what came
-of each of its sequences goes into another as soon as it has been played; the journal says which one is under way
-(`position`).
+of each of its sequences goes into another as soon as it has been played, by the player or by a screening; the
+journal says which one is under way (replayer.batches.position).
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 from recorder.calls import NOT_RUN, Outcome
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
-from replayer.batches import pack_outcomes, unpack_calls
-from replayer.player import Journal, Observation, PlayOptions, Run, play
+from replayer.batches import Numbered, pack_outcomes, unpack_calls
+from replayer.player import Observation, PlayOptions, Run, play
+from replayer.sandbox_child import Journal
+from replayer.screening import Screening
 from replayer.shared import SharedList
-from replayer.target import Target, TargetError, load_target
+from replayer.target import NativeTarget, Target, TargetError, load_target
 
-__all__ = ["Numbered", "job", "pack_run", "position", "preload", "unpack_run"]
+__all__ = ["job", "pack_run", "preload", "unpack_run"]
 
 
 def preload(config: dict[str, Any]) -> None:
@@ -41,28 +43,12 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     def handle(payload: Any) -> Any:
         try:
             if isinstance(payload, dict):
-                return batches.play(**payload)
+                return batches.take(**payload)
             return pack_run(play(load_trace(payload), target, options, journal))
         except TargetError as error:
             return {"refused": str(error)}
 
     return handle
-
-
-class Numbered:
-    """A journal for one sequence of a batch: notes its number with the call's."""
-
-    def __init__(self, journal: Journal, sequence: int):
-        self._note = journal.note
-        self._sequence = sequence << 32
-
-    def note(self, a: int, b: int) -> None:
-        self._note(a, self._sequence | b)
-
-
-def position(noted: tuple[int, int]) -> tuple[int, int, int]:
-    """A journal's position as phase, number of the sequence (0 outside of batches) and number of the call."""
-    return noted[0], noted[1] >> 32, noted[1] & 0xFFFFFFFF
 
 
 class _Batches:
@@ -72,20 +58,33 @@ class _Batches:
         self._target = target
         self._options = options
         self._journal = journal
+        self._screening: Screening | None = None
         self._paths: tuple[str, str] = "", ""
         self._lists: tuple[SharedList, ...] = ()
 
-    def play(self, sequences: str, results: str, start: int) -> None:
-        """Play the sequences from number `start` on, adding what came of each to the results."""
+    def take(self, sequences: str, results: str, start: int, screen: bool) -> None:
+        """Play, or screen, the sequences from number `start` on, adding what came of each to the results."""
         if self._paths != (sequences, results):
             self._paths = sequences, results
             self._lists = SharedList(sequences), SharedList(results)
         given, out = self._lists
+        if screen:
+            self._screen(given, out, start)
+        else:
+            self._play(given, out, start)
+
+    def _play(self, given: SharedList, out: SharedList, start: int) -> None:
         for number, blob in enumerate(given):
             if number >= start:
                 calls = unpack_calls(blob, self._target.interface)
                 run = play(calls, self._target, self._options, Numbered(self._journal, number))
                 out.append(pack_outcomes(_outcomes(run), run.observations))
+
+    def _screen(self, given: SharedList, out: SharedList, start: int) -> None:
+        if self._screening is None:
+            assert isinstance(self._target, NativeTarget)
+            self._screening = Screening(self._target, self._journal)
+        self._screening.play(given, out, start)
 
 
 def _outcomes(run: Run) -> list[Outcome]:

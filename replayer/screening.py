@@ -1,0 +1,189 @@
+"""Screening: plays lists of sequences on a native target as fast as it can be done.
+
+Each sequence is played on an instance of its own, and what came of it is appended to another list before the next
+begins; the journal has the `Phase`, and the numbers of the sequence and the call as one (replayer.batches).  So a
+parent that maps all three knows after a death what was played, and what was under way.
+
+The compiled core does it without Python (replayer/_native/screen.h); without the core ctypes does, with the same
+results.  Only what a call answers, how long it all took, the last Release and the handles are looked at: what
+looks wrong is to be played again with every oracle looking.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from recorder import native
+from recorder.calls import Call, Handle
+from recorder.contract import fits
+from recorder.interface import Interface, Type
+from replayer.batches import unpack_calls
+from replayer.player import Phase
+from replayer.sandbox_child import Journal
+from replayer.shared import SharedList
+from replayer.target import NativeTarget, TargetError
+
+__all__ = ["SYMBOLS", "Screened", "Screening", "screened"]
+
+SYMBOLS = 8
+"""Handles from 0 up that a screened sequence may have; negative ones are their own values."""
+
+_RESULT = struct.Struct("=IIqQII")  # SynScreened
+_DONE = 0
+_RING = 1  # SynGuard: texts that are read-only, poisoned after the call, and flush at an inaccessible page
+_SCREENED, _NO_ROOM, _REFUSED, _NO_LIST = range(4)  # SynScreenStatus
+_UNFIT, _NO_HANDLE = 4, 5  # SynStatus
+_TYPES = {kind: number for number, kind in enumerate(Type)}  # SynType has the same order
+_BY_ADDRESS, _OUT = 0x40, 0x80
+
+
+class Screened(NamedTuple):
+    """What came of a sequence.
+
+    `values`: what the calls returned, signed where their type is.  `complete`: all could be made.  `released`:
+    what the last Release answered.  `left_open`, `closed_twice`: bit n stands for handle n.
+    """
+
+    values: tuple[int, ...]
+    complete: bool
+    released: int
+    elapsed_ns: int
+    left_open: int
+    closed_twice: int
+
+
+def screened(blob: bytes) -> Screened:
+    """A result of the list.  Raises struct.error where the target has written over it."""
+    made, status, released, elapsed, left_open, closed_twice = _RESULT.unpack_from(blob)
+    values = struct.unpack_from(f"={made}q", blob, _RESULT.size)
+    return Screened(values, status == _DONE, released, elapsed, left_open, closed_twice)
+
+
+class Screening:
+    """Screens one native target.  `journal`: where to note what is under way."""
+
+    def __init__(self, target: NativeTarget, journal: Journal | None = None):
+        self._target = target
+        self._cells: Any = journal.cells if journal is not None else bytearray(16)
+        self._core = native.core_of("replayer").module
+        self.compiled = self._core is not None
+        if self.compiled:
+            player = self._core.player(_described(target.interface), _RING, 0, 0)
+            iid = uuid.UUID(target.interface.iid).bytes_le
+            self._screen = self._core.screen(player, target.entry, iid)
+        else:
+            self._slow = _Slow(target, self._cells)
+
+    def play(self, sequences: SharedList, results: SharedList, start: int = 0, stop: int | None = None) -> None:
+        """Play the sequences from number `start` up to `stop`, appending to the results.
+
+        None has calls of IUnknown, or of several threads.  A sequence ends early at a call that cannot be made.
+        Raises TargetError if the target gives no instance.
+        """
+        if stop is None:
+            stop = len(sequences)
+        if not self.compiled:
+            self._slow.play(sequences, results, start, stop)
+            return
+        number = start
+        while True:
+            with sequences.buffer() as given, results.buffer() as out:
+                status, number, needed, answer = self._core.play_list(
+                    self._screen, given, out, self._cells, number, stop
+                )
+            if status == _NO_ROOM:
+                results.make_room(needed)
+            elif status == _SCREENED:
+                return
+            elif status == _REFUSED:
+                raise _refusal(self._target, answer)
+            elif status == _NO_LIST:
+                raise ValueError("a list of sequences is damaged")
+            else:
+                raise MemoryError
+
+
+def _refusal(target: NativeTarget, answer: int) -> TargetError:
+    from recorder import hresult
+
+    what = (
+        f"the factory gave no {target.interface.name} ({hresult.describe(answer)}), having given instances before"
+    )
+    return TargetError(f"target {target.spec}: {what}")
+
+
+def _described(interface: Interface) -> bytes:
+    """The description of an interface that the core takes (player.h)."""
+    described = bytearray()
+    for method in interface.slots:
+        described += bytes((_TYPES[method.returns], len(method.parameters)))
+        for parameter in method.parameters:
+            flags = _OUT * parameter.is_out | _BY_ADDRESS * (parameter.pointer and not parameter.is_out)
+            described.append(_TYPES[parameter.type] | flags)
+    return bytes(described)
+
+
+class _Slow:
+    """The same through ctypes."""
+
+    def __init__(self, target: NativeTarget, cells: Any):
+        self._target = target
+        self._methods = {method.name: method for method in target.interface.slots}
+        self._note: Callable[[int, int], None] = lambda a, b: struct.pack_into("=QQ", cells, 0, a, b)
+
+    def play(self, sequences: SharedList, results: SharedList, start: int, stop: int) -> None:
+        for number, blob in enumerate(sequences):
+            if start <= number < stop:
+                results.append(self._played(number << 32, unpack_calls(blob, self._target.interface)))
+
+    def _played(self, number: int, calls: list[Call]) -> bytes:
+        note = self._note
+        note(Phase.MAKING, number)
+        started = time.perf_counter_ns()
+        instance = self._target.instance()
+        handles = instance.handles
+        values: list[int] = []
+        given = 0
+        status = _DONE
+        for at, call in enumerate(calls):
+            status = self._unmakeable(call)
+            if status != _DONE:
+                break
+            args = [handles.live(a) if isinstance(a, Handle) else a for a in call.args]
+            for argument in call.args:
+                if isinstance(argument, Handle) and argument.token >= 0:
+                    given |= 1 << argument.token
+            note(Phase.CALLS, number | at)
+            answer: Any = instance.methods[call.method](*args)
+            answer = (answer[0] if isinstance(answer, tuple) else answer) or 0
+            values.append(answer if answer < 1 << 63 else answer - (1 << 64))
+            handles.after_call()
+        note(Phase.ENDING, number | max(len(values) - 1, 0))
+        released = instance.methods["Release"]()
+        handles.after_call()
+        twice = _bits(handles.closed_twice())
+        left = _bits(handles.left_open()) & given
+        handles.release()
+        elapsed = time.perf_counter_ns() - started
+        return _RESULT.pack(len(values), status, released, elapsed, left, twice) + struct.pack(
+            f"={len(values)}q", *values
+        )
+
+    def _unmakeable(self, call: Call) -> int:
+        """Why a call cannot be made, _DONE if it can."""
+        inputs = self._methods[call.method].inputs
+        if len(call.args) != len(inputs) or not all(map(fits, inputs, call.args)):
+            return _UNFIT
+        tokens = [a.token for a in call.args if isinstance(a, Handle)]
+        return _NO_HANDLE if any(token >= SYMBOLS for token in tokens) else _DONE
+
+
+def _bits(tokens: Iterable[int]) -> int:
+    bits = 0
+    for token in tokens:
+        bits |= 1 << token if token >= 0 else 0
+    return bits
