@@ -52,13 +52,15 @@ Screen = Callable[..., list[Screened]]
 
 @pytest.fixture
 def screen(library: Callable[[str | Path], Path], core: bool, lists: tuple[SharedList, SharedList]) -> Screen:
-    def screen(host: str | Path, *sequences: list[Call], **options: int) -> list[Screened]:
+    def screen(
+        host: str | Path, *sequences: list[Call], start: int = 0, stop: int | None = None
+    ) -> list[Screened]:
         screening = Screening(native_target(library(host)))
         assert screening.compiled is core
         lists[0].clear()
         lists[1].clear()
         lists[0].extend(map(Fragments(CALLBACK).sequence, sequences))
-        screening.play(*lists, **options)
+        screening.play(*lists, start, stop)
         return list(map(screened, lists[1]))
 
     return screen
