@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 
 LIMITED_API = "0x030B0000"
 SOURCES = {
-    "recorder._native.core": ["recorder/_native/module.c"],
+    "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record")],
     "replayer._native.core": [
         f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages")
     ],

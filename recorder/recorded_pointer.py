@@ -10,15 +10,23 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+import msgpack
+
 from recorder import com
+from recorder.abi import check
 from recorder.callback import RecordingCallback
 from recorder.calls import SYNC_EVENT, Argument, Header
-from recorder.interface import Interface
-from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
-from recorder.writer import TraceWriter, live_header
+from recorder.encoding import MAGIC, VERSION
+from recorder.errors import TraceError
+from recorder.interface import Interface, Method, Type
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
+from recorder.native import core_of
+from recorder.trace import describe_header
+from recorder.writer import TraceWriter, live_header, warn_once
 
 __all__ = ["RecordedPointer", "record_pointer"]
 
@@ -87,12 +95,32 @@ def record_pointer(
     TraceError, before anything is called, if the file exists or cannot be made, ValueError if `inner` is NULL, and
     InterfaceError for an interface that cannot be expressed.
     """
+    if not inner:
+        raise ValueError(f"{interface.name}: NULL is no interface pointer")
+    check(interface)
     if header is None:
         header = live_header(interface=interface)
-    return _ThroughPython(inner, path, interface, header, sync_event, sync_event_at)
+    core = core_of("recorder").module
+    recorded = _ThroughPython if core is None or not _fits(core, interface) else _Compiled
+    return recorded(inner, path, interface, header, sync_event, sync_event_at)
 
 
-class _ThroughPython:
+class _Owner:
+    """`close` at the end of a `with`."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _ThroughPython(_Owner):
     """A recorded pointer without the core."""
 
     compiled = False
@@ -130,14 +158,6 @@ class _ThroughPython:
         self._writer.cell = None
         self._exposed.release()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 class _Watching(TraceWriter):
     """A writer that looks for the sync's event where the provider stores it."""
@@ -150,3 +170,90 @@ class _Watching(TraceWriter):
         if value not in self.tokens and self.cell is not None and self.cell.value == value:
             self.tokens[value] = SYNC_EVENT.token
         return super().token(value)
+
+
+# --- compiled ------------------------------------------------------------------------------------------------
+
+_TYPES = list(Type)  # in the order of synctape_type
+_OUT, _BY_ADDRESS = 16, 32
+
+
+def _fits(core: Any, interface: Interface) -> bool:
+    """Whether the core has entries for so many methods and parameters, and knows the root."""
+    return (
+        interface.root.iid == IUNKNOWN.iid
+        and len(interface.slots) <= core.MAX_SLOTS
+        and all(len(method.parameters) <= core.MAX_PARAMETERS for method in interface.slots)
+    )
+
+
+class _Compiled(_Owner):
+    """A recorded pointer by the core.  What is left of it at the end is never freed, so it can always be asked."""
+
+    compiled = True
+
+    def __init__(
+        self,
+        inner: int,
+        path: str | os.PathLike[str],
+        interface: Interface,
+        header: Header,
+        sync_event: int | None,
+        sync_event_at: int | None,
+        clock: Sequence[int] | None = None,
+    ):
+        self._core = core_of("recorder").module
+        self._path = os.fspath(path)
+        self._owns = True
+        host = com.wrap(inner, interface)
+        host.AddRef()
+        try:
+            self.pointer: int = self._core.record(
+                inner,
+                os.fsencode(path),
+                msgpack.packb((MAGIC, VERSION, describe_header(header))),
+                tuple(_iids(interface)),
+                tuple(_types(method) for method in interface.slots),
+                sync_event or 0,
+                sync_event_at or 0,
+                None if clock is None else tuple(clock),
+            )
+        except BaseException as error:
+            host.Release()
+            if isinstance(error, OSError):
+                raise TraceError(str(error), path=path) from None
+            if isinstance(error, ValueError):  # a NUL in the path
+                raise TraceError(f"cannot be written: {error}", path=path) from None
+            raise
+
+    @property
+    def references(self) -> int:
+        return int(self._core.references(self.pointer))
+
+    @property
+    def stopped(self) -> str | None:
+        reason: str | None = self._core.stopped(self.pointer)
+        return reason
+
+    def set_sync_event(self, handle: int) -> None:
+        self._core.set_sync_event(self.pointer, handle)
+
+    def close(self) -> None:
+        if self._owns:
+            self._owns = False
+            self._core.close(self.pointer)
+            if self.stopped is not None:
+                warn_once(f"{self._path}: recording stopped ({self.stopped}); calls are still forwarded")
+
+
+def _iids(interface: Interface) -> list[str]:
+    return [interface.iid, *(_iids(interface.base) if interface.base else ())]
+
+
+def _types(method: Method) -> bytes:
+    """The type returned and those of the parameters, a byte each."""
+    parameters = (
+        _TYPES.index(p.type) | (_OUT if p.is_out else 0) | (_BY_ADDRESS if p.pointer else 0)
+        for p in method.parameters
+    )
+    return bytes((_TYPES.index(method.returns), *parameters))

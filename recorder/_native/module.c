@@ -1,13 +1,204 @@
-/* The Python module `recorder._native.core`, in the limited API of Python 3.11. */
+/* The Python module `recorder._native.core`, in the limited API of Python 3.11: what `recorder.recorded_pointer` needs of
+ * synctape_record.c. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-static PyMethodDef methods[] = {{NULL, NULL, 0, NULL}};
+#include "synctape_record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- an interface from Python's description -------------------------------------------------------------------------- */
+
+enum { MAX_CHAIN = 8 };
+
+typedef struct description {
+    synctape_interface chain[MAX_CHAIN]; /* the interface, its base, ... */
+    synctape_method methods[SYNCTAPE_MAX_SLOTS];
+    synctape_parameter parameters[SYNCTAPE_MAX_SLOTS][SYNCTAPE_MAX_PARAMETERS];
+    char iids[MAX_CHAIN][48];
+} description;
+
+/* `iids` are texts, the interface's own first; `slots` are bytes: the type returned, and for each parameter its type, with
+ * 16 for an output and 32 for an integer by address.  The names are in the header, which comes from Python. */
+static int describe(description *to, PyObject *iids, PyObject *slots) {
+    Py_ssize_t count = PyTuple_Size(iids), slot_count = PyTuple_Size(slots), n, i;
+    if (count < 1 || count > MAX_CHAIN || slot_count < 0 || slot_count > SYNCTAPE_MAX_SLOTS) goto wrong;
+    for (n = 0; n < count; n++) {
+        PyObject *text = PyUnicode_AsASCIIString(PyTuple_GetItem(iids, n));
+        const char *iid = text ? PyBytes_AsString(text) : NULL;
+        if (!iid) return -1;
+        if (strlen(iid) >= sizeof to->iids[n]) {
+            Py_DECREF(text);
+            goto wrong;
+        }
+        strcpy(to->iids[n], iid);
+        Py_DECREF(text);
+        to->chain[n].name = "";
+        to->chain[n].iid = to->iids[n];
+        to->chain[n].base = n + 1 < count ? &to->chain[n + 1] : NULL;
+        to->chain[n].count = n + 1 < count ? 0 : (unsigned)slot_count; /* all methods stand in the root */
+        to->chain[n].methods = to->methods;
+    }
+    for (n = 0; n < slot_count; n++) {
+        char *types;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(slots, n), &types, &size)) return -1;
+        if (size < 1 || size > 1 + SYNCTAPE_MAX_PARAMETERS) goto wrong;
+        to->methods[n].name = "";
+        to->methods[n].returns = (uint8_t)types[0];
+        to->methods[n].count = (uint8_t)(size - 1);
+        to->methods[n].parameters = to->parameters[n];
+        for (i = 1; i < size; i++) {
+            synctape_parameter *p = &to->parameters[n][i - 1];
+            p->name = "";
+            p->type = types[i] & 15;
+            p->out = types[i] >> 4 & 1;
+            p->pointer = types[i] >> 5 & 1;
+        }
+    }
+    return 0;
+wrong:
+    PyErr_SetString(PyExc_ValueError, "not an interface that the core can record");
+    return -1;
+}
+
+/* --- a clock for tests ----------------------------------------------------------------------------------------------- */
+
+typedef struct readings {
+    size_t next, count;
+    int64_t ns[1];
+} readings;
+
+static int64_t read_next(void *context) {
+    readings *r = context;
+    return r->ns[r->next < r->count ? r->next++ : r->count - 1];
+}
+
+static readings *readings_of(PyObject *clock) { /* they are needed as long as calls may come: for good */
+    Py_ssize_t count = PyTuple_Size(clock), n;
+    readings *r;
+    if (count < 1) {
+        PyErr_SetString(PyExc_ValueError, "a clock needs readings");
+        return NULL;
+    }
+    r = malloc(sizeof *r + (size_t)count * sizeof r->ns[0]);
+    if (!r) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    r->next = 0;
+    r->count = (size_t)count;
+    for (n = 0; n < count; n++) r->ns[n] = PyLong_AsLongLong(PyTuple_GetItem(clock, n));
+    if (PyErr_Occurred()) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+/* --- functions ------------------------------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(record_doc,
+             "record(inner, path, header, iids, slots, sync_event, sync_event_at, clock) -> address\n\n"
+             "Takes over a reference to `inner`.  Raises OSError with the text of why there is no recording.");
+
+static PyObject *record(PyObject *module, PyObject *args) {
+    unsigned long long inner, sync_event, sync_event_at;
+    PyObject *path, *header, *iids, *slots, *clock;
+    synctape_options options;
+    description *interface_;
+    char problem[SYNCTAPE_PROBLEM] = "", *packed, *name;
+    Py_ssize_t size;
+    readings *times = NULL;
+    void *recorded;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KO!O!O!O!KKO", &inner, &PyBytes_Type, &path, &PyBytes_Type, &header, &PyTuple_Type,
+                          &iids, &PyTuple_Type, &slots, &sync_event, &sync_event_at, &clock))
+        return NULL;
+    if (PyBytes_AsStringAndSize(path, &name, NULL)) return NULL; /* ValueError: a NUL within */
+    if (PyBytes_AsStringAndSize(header, &packed, &size)) return NULL;
+    interface_ = calloc(1, sizeof *interface_);
+    if (!interface_) return PyErr_NoMemory();
+    if (describe(interface_, iids, slots) || (clock != Py_None && !(times = readings_of(clock)))) {
+        free(interface_);
+        return NULL;
+    }
+    memset(&options, 0, sizeof options);
+    options.interface_ = interface_->chain;
+    options.header = packed;
+    options.header_size = (size_t)size;
+    options.sync_event = (void *)(uintptr_t)sync_event;
+    options.sync_event_at = (void *const *)(uintptr_t)sync_event_at;
+    if (times) {
+        options.clock = read_next;
+        options.clock_context = times;
+    }
+    recorded = synctape_record_with((void *)(uintptr_t)inner, name, &options, problem);
+    free(interface_);
+    if (recorded) return PyLong_FromVoidPtr(recorded);
+    free(times);
+    PyErr_SetString(PyExc_OSError, problem);
+    return NULL;
+}
+
+/* An address that `record` gave; NULL with an exception set if it is no address at all. */
+static void *recorded_of(PyObject *address) { return PyLong_AsVoidPtr(address); }
+
+static PyObject *close_(PyObject *module, PyObject *address) {
+    void *recorded = recorded_of(address);
+    PyThreadState *state;
+    (void)module;
+    if (!recorded) return NULL;
+    state = PyEval_SaveThread();
+    synctape_record_close(recorded);
+    PyEval_RestoreThread(state);
+    Py_RETURN_NONE;
+}
+
+static PyObject *references(PyObject *module, PyObject *address) {
+    void *recorded = recorded_of(address);
+    (void)module;
+    return recorded ? PyLong_FromUnsignedLong(synctape_record_references(recorded)) : NULL;
+}
+
+static PyObject *stopped(PyObject *module, PyObject *address) {
+    void *recorded = recorded_of(address);
+    const char *reason;
+    (void)module;
+    if (!recorded) return NULL;
+    reason = synctape_record_stopped(recorded);
+    if (!reason) Py_RETURN_NONE;
+    return PyUnicode_DecodeUTF8(reason, (Py_ssize_t)strlen(reason), "replace");
+}
+
+static PyObject *set_sync_event(PyObject *module, PyObject *args) {
+    unsigned long long recorded, handle;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KK", &recorded, &handle)) return NULL;
+    synctape_record_sync_event((void *)(uintptr_t)recorded, (void *)(uintptr_t)handle);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"record", record, METH_VARARGS, record_doc},
+    {"close", close_, METH_O, "close(address): end the trace, give up a reference."},
+    {"references", references, METH_O, "references(address) -> the count."},
+    {"stopped", stopped, METH_O, "stopped(address) -> why recording stopped early, or None."},
+    {"set_sync_event", set_sync_event, METH_VARARGS, "set_sync_event(address, handle)"},
+    {NULL, NULL, 0, NULL},
+};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "core", NULL, 0, methods, NULL, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit_core(void) {
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && (PyModule_AddIntConstant(module, "MAX_SLOTS", SYNCTAPE_MAX_SLOTS) ||
+                   PyModule_AddIntConstant(module, "MAX_PARAMETERS", SYNCTAPE_MAX_PARAMETERS))) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
 }

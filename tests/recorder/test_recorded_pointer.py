@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from recorder import com
+from recorder import com, recorded_pointer
 from recorder.calls import SYNC_EVENT, Call, Handle, Trace
 from recorder.errors import TraceError
 from recorder.interface import Direction, Interface, Method, Parameter, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.interfaces import IUNKNOWN
+from recorder.native import Core
 from recorder.recorded_pointer import RecordedPointer, record_pointer
 from recorder.trace import read_trace
 
@@ -45,9 +46,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.tape"
 
 
-@pytest.fixture(params=["ctypes"])
-def record(request: pytest.FixtureRequest) -> Record:
-    return record_pointer
+@pytest.fixture(params=["ctypes", pytest.param("compiled", marks=pytest.mark.native)])
+def record(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Record:
+    """`record_pointer` by one of the two."""
+    if request.param == "ctypes":
+        monkeypatch.setattr(recorded_pointer, "core_of", lambda floor: Core(None, "for a test"))
+
+    def record(*args: Any, **options: Any) -> RecordedPointer:
+        recorded = record_pointer(*args, **options)
+        assert recorded.compiled == (request.param == "compiled")
+        return recorded
+
+    return record
 
 
 def seen(trace: Trace) -> list[tuple[Any, ...]]:
