@@ -12,6 +12,16 @@ const synctape_interface synctape_IUnknown = {
     "IUnknown", "{00000000-0000-0000-c000-000000000046}", NULL,
     3, IUnknown_methods
 };
+static const synctape_parameter IMAPISync_SynchronizeInBackground[] = {
+    {"psib", SYNCTAPE_POINTER, 0, 0, 0},
+};
+static const synctape_method IMAPISync_methods[] = {
+    {"SynchronizeInBackground", SYNCTAPE_HRESULT, 1, IMAPISync_SynchronizeInBackground},
+};
+const synctape_interface synctape_IMAPISync = {
+    "IMAPISync", "{5024a385-2d44-486a-81a8-8f0ecb6071dd}", &synctape_IUnknown,
+    1, IMAPISync_methods
+};
 static const synctape_parameter IMAPISyncProgressCallback_Progress[] = {
     {"pwcszProgress", SYNCTAPE_TEXT, 0, 1, 0},
     {"ulIndex", SYNCTAPE_U32, 0, 0, 0},
