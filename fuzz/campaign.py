@@ -25,6 +25,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.isolation import Isolated, Limits, place_in
 from replayer.oracles import Judge
+from replayer.player import PlayOptions
 from replayer.sandbox import Death, Sandbox
 from replayer.target import TargetError, is_library_spec
 from replayer.verdict import require_target
@@ -73,7 +74,8 @@ class Campaign:
         judge = Judge(contract_of(self.interface), slow=options.slow, disabled=options.disabled)
         limits = Limits(options.timeout, options.memory)
         stopped = "time"
-        with Isolated(self.spec, self.interface, limits=limits) as player:
+        played = PlayOptions(skip=tuple(options.disabled))
+        with Isolated(self.spec, self.interface, played, limits) as player:
             self._triage = Triage(player, judge, options, self.progress, tick=self._tick, kept=self._kept)
             try:
                 require_target(player)

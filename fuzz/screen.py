@@ -35,7 +35,7 @@ __all__ = ["ALIKE", "REFUSES", "Screen"]
 ALIKE = 3  # so many times trouble of one signature is worth a closer look
 REFUSES = "refuses "  # how the signature of a failure that a call answered begins
 
-_QUICK = PlayOptions(main_thread=True, join_seconds=0.05)
+_QUICK = PlayOptions(main_thread=True, join_seconds=0.05, skip=("identity",))
 _KNOWN_SECONDS = 0.05  # for a call that stands where calls have been stopped before
 _ROOM = 16 << 20  # bytes without which nothing that follows would tell anything
 _S_OK = 0

@@ -117,7 +117,7 @@ def pack_outcomes(outcomes: Iterable[Outcome], observations: Iterable[Observatio
     encoder = _Inline(out.append)
     for outcome in outcomes:
         encoder.leave(outcome.elapsed_ns, 0, outcome)
-    seen = [[s.kind, s.number, s.message, s.place] for s in observations]
+    seen = [[s.kind, s.number, s.message, s.place, s.code] for s in observations]
     return pack([b"".join(out), seen])
 
 

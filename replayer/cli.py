@@ -154,7 +154,7 @@ def replay(
     """
     files = find_traces(paths)
     interface = _interface(interface_name) if interface_name else recorded_interface(files)
-    options = PlayOptions(pace=pace, main_thread=main_thread, collect=2)
+    options = PlayOptions(pace=pace, main_thread=main_thread, collect=2, skip=tuple(disable))
     judging = Judging(Level[level.upper()], slow, match_results, disable)
     command = _reproduce(target, _given_options(context))
     limits = Limits(timeout, memory)

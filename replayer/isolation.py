@@ -27,12 +27,12 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
 from replayer.batches import Fragments, position, unpack_outcomes
-from replayer.player import Phase, PlayOptions, Run, play
+from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.screening import Screened, screened
 from replayer.shared import SharedList
-from replayer.target import Target, TargetError, load_target
-from replayer.worker import unpack_run
+from replayer.target import Target, TargetError, is_library_spec, load_target
+from replayer.worker import WITHOUT_PPV, unpack_run
 
 __all__ = ["Frame", "Here", "Isolated", "Limits", "Player", "open_player", "place_in", "target_frames"]
 
@@ -107,6 +107,8 @@ class Isolated(_Closing):
         self._sandbox = Sandbox(
             "replayer.worker:job", config, name=f"target {spec}", timeout=limits.timeout, memory=limits.memory
         )
+        self._asks_without_ppv = is_library_spec(spec) and "identity" not in (options or PlayOptions()).skip
+        self._without_ppv: tuple[Observation, ...] | None = None
         self._fragments = Fragments(interface)
         self._lists: tuple[SharedList, SharedList] | None = None  # sequences, and what came of them
 
@@ -115,9 +117,13 @@ class Isolated(_Closing):
         trace = self._trace(trace)
         reply = self._ask(dump_trace(replace(trace, damage=None)), timeout)
         if isinstance(reply, Death):
-            return self._died(trace, reply)
-        run = unpack_run(reply)
-        return replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
+            run = self._died(trace, reply)
+        else:
+            run = unpack_run(reply)
+            run = replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
+        if trace.calls and (asked := self._asked_without_ppv(timeout)):
+            run = replace(run, observations=(*run.observations, *asked))
+        return run
 
     def play_many(
         self, traces: Iterable[Trace | Iterable[Call]], *, timeout: float | None = None, batch: int = 100
@@ -223,8 +229,24 @@ class Isolated(_Closing):
             outcomes, seen = [_DAMAGED] * len(trace.calls), []
         return Run(_played(trace, outcomes), tuple(seen))
 
+    def _asked_without_ppv(self, timeout: float | None) -> tuple[Observation, ...]:
+        """What a native target makes of a NULL ppv, asked once: the answer is the same whatever was played."""
+        if not self._asks_without_ppv:
+            return ()
+        if self._without_ppv is None:
+            reply = self._ask(WITHOUT_PPV, timeout)
+            if isinstance(reply, Death):
+                ended = "crashed" if reply.kind is OutcomeKind.CRASHED else "hung"
+                reply = ["H1", f"{WITHOUT_PPV} {ended}: {reply.detail}"]
+            self._without_ppv = (Observation("identity", 0, reply[1], code=reply[0]),) if reply else ()
+        return self._without_ppv
+
     def _died(self, trace: Trace, death: Death) -> Run:
         phase, number = death.position
+        if phase == Phase.ASKING and trace.calls:
+            ended = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
+            seen = Observation("identity", number, f"QueryInterface {ended}: {death.detail}", code="H1")
+            return Run(_played(trace, [_ANSWER_LOST] * len(trace.calls)), (seen,), death.stack)
         if phase == Phase.MAKING or not trace.calls:
             raise self._no_instance(death)
         late = ", after it returned" if phase == Phase.ENDING else ""

@@ -67,7 +67,11 @@ def _shape(message: str) -> str:
     return re.sub(r"'[^']*'|\"[^\"]*\"|-?\d+", "_", message)[:80]
 
 
-_BESIDE = ("thread-exception",)  # seen beside the calls, so that no one method is to blame
+_BESIDE = (
+    "thread-exception",
+    "identity",
+    "references",
+)  # seen beside the calls, so that no one method is to blame
 
 _Hit = tuple[str, int, str, str]  # code, call number, message, place
 
@@ -213,7 +217,7 @@ def _observed(kind: str, code: str) -> Callable[[Judge, Run], Iterator[_Hit]]:
     def find(judge: Judge, run: Run) -> Iterator[_Hit]:
         for seen in run.observations:
             if seen.kind == kind:
-                yield code, seen.number, seen.message, seen.place
+                yield seen.code or code, seen.number, seen.message, seen.place
 
     return find
 
@@ -288,6 +292,18 @@ ORACLES = {
         Oracle("invalid-result", "H6", "an answer that is no 32-bit HRESULT", _invalid_result),
         Oracle("failure", "H6", "a failure answered to a sequence that keeps to the contract", _failure),
         Oracle("handle", "H14", "the handle given to Done was leaked or closed twice", _observed("handle", "H14")),
+        Oracle(
+            "identity",
+            "H1",
+            "QueryInterface breaks COM's rules of identity (H1 to H4)",
+            _observed("identity", "H1"),
+        ),
+        Oracle(
+            "references",
+            "H5",
+            "reference counts do not add up, or the object is still there after its last Release",
+            _observed("references", "H5"),
+        ),
         Oracle("mismatch", "X8", "an answer differs from the recorded one (--match-results)", _mismatch),
     )
 }

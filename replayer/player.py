@@ -15,7 +15,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -25,7 +25,9 @@ from recorder.contract import contract_of, fits
 from recorder.interface import Method
 from recorder.writer import storable
 from replayer.handles import Handles
+from replayer.identity import Breach
 from replayer.target import Instance, Target, one_line
+from replayer.unknown import Custody
 
 __all__ = ["Journal", "Observation", "Phase", "PlayOptions", "Run", "play"]
 
@@ -46,7 +48,8 @@ class Phase(enum.IntEnum):
     CALLS = 0
     MAKING = 2  # the instance
     ENDING = 3  # after the last call: threads end, the instance is released
-    WAITING = 4  # for the call's time, counting up from here
+    ASKING = 4  # IUnknown's laws are looked at, before the first call or after the last
+    WAITING = 16  # for the call's time, counting up from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +58,29 @@ class PlayOptions:
 
     `join_seconds`: how long to wait at the end for threads that the target started.  `collect`: the oldest
     generation of garbage that is collected at the end, for a `__del__` behind a cycle; 2 finds all of it and
-    costs a few milliseconds.
+    costs a few milliseconds.  `skip`: names of oracles that need not look at a native object (replayer.unknown).
     """
 
     pace: float | None = None
     main_thread: bool = False
     join_seconds: float = 0.2
     collect: int = 0
+    skip: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """Something seen beside the outcomes: `kind` is the name of the oracle that takes it (replayer.oracles).
 
-    `number` is the call after which it was seen; for what shows only at the end, the last call.
+    `number` is the call after which it was seen; for what shows only at the end, the last call.  `code` is the
+    rule that is broken where the oracle looks at several.
     """
 
     kind: str
     number: int
     message: str
     place: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ class _Session:
         self._before = set(threading.enumerate())
         self._note(Phase.MAKING, 0)
         instance = self.target.instance()
+        custody = self._take(instance, calls)
         outcomes: list[Outcome] = []
         with _Lanes({c.thread for c in calls}, self.options.main_thread) as lanes:
             if len(lanes) <= 1:
@@ -135,8 +142,36 @@ class _Session:
             self._note(Phase.ENDING, max(len(calls) - 1, 0))
             if self.options.join_seconds:
                 self._join(lanes)
-        self._end(instance, calls)
+        self._end(instance, calls, custody)
         return outcomes
+
+    def _take(self, instance: Instance, calls: tuple[Call, ...]) -> Custody | None:
+        """Take a native object into custody, unless no oracle is to look at what it owes to IUnknown."""
+        if not instance.pointer or {"identity", "references"} <= set(self.options.skip):
+            return None
+        self._note(Phase.ASKING, 0)
+        custody = None
+        with self._seeing_crashes("identity", "H1", "QueryInterface crashed"):
+            custody = Custody(
+                instance.pointer,
+                self.target.interface,
+                calls,
+                live=instance.live,
+                others=instance.others,
+                skip=self.options.skip,
+            )
+            self._broken("identity", custody.at_first)
+        return custody
+
+    @contextmanager
+    def _seeing_crashes(self, kind: str, code: str, what: str) -> Iterator[None]:
+        """A fault in native code that Windows gives as an exception is seen; elsewhere the process is gone."""
+        try:
+            yield
+        except OSError as error:
+            if not (crash := _native_crash(error)):
+                raise
+            self.observations.append(Observation(kind, self.number, f"{what}: {crash}", code=code))
 
     def _make_all(self, instance: Instance, calls: Iterable[Call], outcomes: list[Outcome]) -> None:
         for call in calls:
@@ -228,9 +263,14 @@ class _Session:
         for thread in set(threading.enumerate()) - self._before - lanes.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _end(self, instance: Instance, calls: tuple[Call, ...]) -> None:
+    def _end(self, instance: Instance, calls: tuple[Call, ...], custody: Custody | None) -> None:
         last = max(len(calls) - 1, 0)
         self.number = last
+        if custody:
+            self._note(Phase.ASKING, last)
+            with self._seeing_crashes("identity", "H1", "QueryInterface crashed"):
+                self._broken("identity", custody.look_again())
+            self._note(Phase.ENDING, last)
         handles = instance.handles
         self._check_handles(handles, last)
         if "closes-handle" in instance.promises:
@@ -238,11 +278,19 @@ class _Session:
                 if token in self._owned:
                     message = f"handle {token} was never closed"
                     self.observations.append(Observation("handle", self._owned[token], message))
-        instance.close()
+        with self._seeing_crashes("references", "H5", "the last Release crashed"):
+            if custody:
+                self._broken("references", custody.release(self.options.join_seconds))
+            else:
+                instance.close()
+        self._check_handles(handles, last)  # the object may have closed one as it went
         handles.release()
         instance.methods.clear()
         instance.object = instance.invariant = None
         gc.collect(self.options.collect)  # a __del__ behind a cycle belongs to this sequence, too
+
+    def _broken(self, kind: str, breaches: Iterable[Breach]) -> None:
+        self.observations += [Observation(kind, self.number, b.message, code=b.rule) for b in breaches]
 
     # hooks of the interpreter, while the session lasts
 

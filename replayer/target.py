@@ -40,7 +40,9 @@ class Instance:
     """One object under test: its methods by name, its handles, and what it offers beyond the interface.
 
     `promises` is what the host says of itself: "closes-handle" makes a handle that Done was given and that is
-    still open at the end a finding (U2 leaves open who closes it).
+    still open at the end a finding (U2 leaves open who closes it).  `pointer` is a native object's, with the one
+    reference that `close` gives back; `live` counts its library's objects, if that keeps a count, and `others` is
+    what it said before this one was made.
     """
 
     methods: dict[str, Callable[..., Any]]
@@ -49,6 +51,9 @@ class Instance:
     invariant: Callable[[], Any] | None = None
     promises: frozenset[str] = frozenset()
     close: Callable[[], None] = lambda: None
+    pointer: int = 0
+    live: Callable[[], int] | None = None
+    others: int = 0
 
 
 class Target(Protocol):
@@ -227,8 +232,12 @@ class NativeTarget:
         self._create.restype = ctypes.c_int32
         self._create.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
         self.entry: int = ctypes.cast(self._create, ctypes.c_void_p).value or 0
+        self._live = getattr(library, f"{symbol}_live", None)
+        if self._live is not None:
+            self._live.restype = ctypes.c_uint32
 
     def instance(self) -> Instance:
+        others = self._live() if self._live else 0
         address = ctypes.c_void_p()
         result = self._create(ctypes.byref(address))
         if hresult.failed(result):
@@ -247,7 +256,14 @@ class NativeTarget:
         first.Release()
         methods = {m.name: getattr(wrapped, m.name) for m in self.interface.slots}
         return Instance(
-            methods, native_handles(), wrapped, promises=frozenset({"closes-handle"}), close=wrapped.Release
+            methods,
+            native_handles(),
+            wrapped,
+            promises=frozenset({"closes-handle"}),
+            close=wrapped.Release,
+            pointer=pointer,
+            live=self._live,
+            others=others,
         )
 
     def owns(self, filename: str) -> bool:

@@ -1,6 +1,7 @@
 """The job that a sandbox child does for the player: play one trace on the target, or a batch of sequences.
 
-A trace comes in the request, and its run goes back in the reply.  A batch comes in one shared list, and what came
+A trace comes in the request, and its run goes back in the reply.  So does the answer to one question that a native
+object may die of (WITHOUT_PPV).  A batch comes in one shared list, and what came
 of each of its sequences goes into another as soon as it has been played, by the player or by a screening; the
 journal says which one is under way (replayer.batches.position).
 """
@@ -15,13 +16,17 @@ from recorder.calls import NOT_RUN, Outcome
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
-from replayer.player import Observation, PlayOptions, Run, play
+from replayer.identity import ask_without_ppv
+from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox_child import Journal
 from replayer.screening import Screening
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, Target, TargetError, load_target
 
-__all__ = ["job", "pack_run", "preload", "unpack_run"]
+__all__ = ["WITHOUT_PPV", "job", "pack_run", "preload", "unpack_run"]
+
+WITHOUT_PPV = "QueryInterface with a NULL ppv"
+"""The request to ask just that, of a fresh instance."""
 
 
 def preload(config: dict[str, Any]) -> None:
@@ -42,6 +47,8 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
 
     def handle(payload: Any) -> Any:
         try:
+            if payload == WITHOUT_PPV:
+                return _ask_without_ppv(target, journal)
             if isinstance(payload, dict):
                 return batches.take(**payload)
             return pack_run(play(load_trace(payload), target, options, journal))
@@ -49,6 +56,17 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
             return {"refused": str(error)}
 
     return handle
+
+
+def _ask_without_ppv(target: Target, journal: Journal) -> list[str]:
+    """The rule and what is wrong, if anything is; the process may die of the question."""
+    if not target.native:
+        return []
+    instance = target.instance()
+    journal.note(Phase.ASKING, 0)
+    breach = ask_without_ppv(instance.pointer, target.interface)
+    instance.close()
+    return [breach.rule, breach.message] if breach else []
 
 
 class _Batches:
