@@ -74,6 +74,7 @@ _COMMANDS = {
     "show": "recorder.cli",
     "check": "recorder.cli",
     "replay": "replayer.cli",
+    "export": "replayer.cli",
     "explain": "replayer.cli",
     "fuzz": "fuzz.cli",
     "minimise": "fuzz.cli",

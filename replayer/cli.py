@@ -1,4 +1,4 @@
-"""The commands `replay` and `explain`: parse, call one function, print, exit."""
+"""The commands `replay`, `export` and `explain`: parse, call one function, print, exit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from typing import Any, NoReturn
 import click
 
 from recorder.contract import Level
+from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import find_interface
 from recorder.rules import RULES
-from replayer.corpus import find_traces, recorded_interface
+from replayer.corpus import find_traces, load, recorded_interface
+from replayer.export import script_of
+from replayer.export_cpp import CPP, to_cpp
+from replayer.export_pytest import PYTEST, to_pytest
 from replayer.isolation import Limits, open_player
 from replayer.oracles import CODES, ORACLES
 from replayer.oracles import explain as explain_code
@@ -26,7 +30,7 @@ from replayer.player import PlayOptions
 from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line, shown
 from replayer.verdict import Judging, Status, Verdict, replay_files, require_target
 
-__all__ = ["Terminated", "explain", "replay", "stoppable"]
+__all__ = ["Terminated", "explain", "export", "replay", "stoppable"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -216,6 +220,41 @@ class _ErrorLines:
     def end(self, summary: Summary) -> None:
         if summary.stopped == "interrupted":  # what else stops a run is told by the root command
             click.echo("synctape: interrupted", err=True)
+
+
+_FORMS = {form.name: (form, write) for form, write in ((CPP, to_cpp), (PYTEST, to_pytest))}
+
+
+@click.command(short_help="Turn a trace into a C++ program or a pytest file that stands alone.")
+@click.argument("path", metavar="TRACE", type=click.Path(path_type=Path))
+@click.option("--to", "form_name", type=click.Choice(list(_FORMS)), required=True, help="What to write.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to, else to stdout.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+def export(*, path: Path, form_name: str, output: Path | None, force: bool) -> None:
+    """Turn a trace into a C++ program or a pytest file that stands alone.
+
+    What is written makes the trace's calls on a callback factory of yours and needs nothing of synctape.  For a
+    trace that was kept for a finding it is red while that bug lives and green after; for any other one it is red
+    when the callback crashes, hangs, lets an exception out, fails a call that keeps to the contract, or mistreats
+    a handle.
+
+    Exit code: 0 written, 2 bad input, or a trace whose finding the file could not show.
+    """
+    form, write = _FORMS[form_name]
+    if not path.is_file():
+        raise TraceError("no such file", path=path)
+    source = write(script_of(load(path), form, path.name))
+    if output is None:
+        click.echo(source, nl=False)
+        return
+    try:
+        with output.open("w" if force else "x", encoding="ascii", newline="\n") as file:
+            file.write(source)
+    except FileExistsError:
+        why = "exists already; give another name, or --force to replace it"
+        raise TraceError(why, path=output) from None
+    except OSError as error:
+        raise TraceError(f"cannot be written: {error.strerror or error}", path=output) from None
 
 
 @click.command(short_help="Say what the code of a finding or rule means.")

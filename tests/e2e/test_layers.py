@@ -71,7 +71,9 @@ def test_what_starts_fast_imports_little(statement: str, unwanted: tuple[str, ..
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["record", "show", "check", "replay", "explain", "fuzz", "minimise", "corpus"])
+@pytest.mark.parametrize(
+    "command", ["record", "show", "check", "replay", "export", "explain", "fuzz", "minimise", "corpus"]
+)
 def test_no_command_waits_for_hypothesis(command: str) -> None:
     """It costs as much as fifteen bare interpreters to import; only tests need it."""
     check = (

@@ -1,4 +1,4 @@
-"""`synctape replay` and `synctape explain`: options, exit codes, and one line for each thing that is wrong."""
+"""`synctape replay`, `export` and `explain`: options, exit codes, and one line for each thing that is wrong."""
 
 from __future__ import annotations
 
@@ -476,3 +476,43 @@ def test_another_interface_is_recorded_through_com_too(bars: Any) -> None:
         copy_messages(com.wrap(exposed.pointer, IMAPI_PROGRESS))
     result = replay("copy.tape", "--match-results", target="bars_of_mine:Bar")
     assert result.exit_code == 0, result.output
+
+
+# --- export ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("form", "begins"), [("cpp", "// Replays 4 calls"), ("pytest", 'r"""Replays 4 calls')])
+def test_export_writes_to_a_file_or_to_stdout(form: str, begins: str, tmp_path: Path) -> None:
+    path, output = save(tmp_path, "good", trace(*GOOD)), tmp_path / "exported"
+    shown = CliRunner().invoke(main, ["export", str(path), "--to", form])
+    written = CliRunner().invoke(main, ["export", str(path), "--to", form, "-o", str(output)])
+    assert (shown.exit_code, written.exit_code, written.output) == (0, 0, "")
+    assert shown.output.startswith(begins)
+    assert output.read_bytes() == shown.output.encode("ascii")
+
+
+def test_export_replaces_nothing_unless_told(tmp_path: Path) -> None:
+    path, output = save(tmp_path, "good", trace(*GOOD)), tmp_path / "mine"
+    output.write_text("mine")
+    arguments = ["export", str(path), "--to", "cpp", "-o", str(output)]
+    refused = CliRunner().invoke(main, arguments)
+    assert (refused.exit_code, output.read_text()) == (2, "mine")
+    assert "exists already" in refused.output and len(refused.output.splitlines()) == 1
+    assert CliRunner().invoke(main, [*arguments, "--force"]).exit_code == 0
+    assert output.read_text().startswith("// Replays")
+
+
+@pytest.mark.parametrize("name", ["none.tape", "folder", "noise.tape", "empty.tape"])
+def test_export_of_what_is_no_trace_with_calls(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "noise.tape").write_bytes(b"noise")
+    save(tmp_path, "empty", trace())
+    done = CliRunner().invoke(
+        main, ["export", str(tmp_path / name), "--to", "pytest", "-o", str(tmp_path / "out")]
+    )
+    assert (done.exit_code, len(done.output.splitlines())) == (2, 1) and name in done.output
+    assert not (tmp_path / "out").exists()
+    missing = tmp_path / "nowhere" / "out"
+    path = save(tmp_path, "good", trace(*GOOD))
+    done = CliRunner().invoke(main, ["export", str(path), "--to", "pytest", "-o", str(missing)])
+    assert (done.exit_code, len(done.output.splitlines())) == (2, 1) and "cannot be written" in done.output
