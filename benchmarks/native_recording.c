@@ -41,7 +41,7 @@ static int32_t forward(callback *self, const uint16_t *text, uint32_t index, uin
 
 static const entries HOST = {NULL, count, count, answer, NULL, NULL}, FORWARD = {NULL, count, count, forward, NULL, NULL};
 
-enum { TEXTS = 2000, UNITS = 40, CALLS = 20000, NEW_CALLS = 800, ROUNDS = 60, CASES = 5 };
+enum { TEXTS = 2000, UNITS = 40, CALLS = 2000, NEW_CALLS = 150, ROUNDS = 400, CASES = 5 };
 static uint16_t texts[TEXTS][UNITS + 1];
 
 /* CPU time: a busy machine matters less.  Under Windows it is too coarse. */
