@@ -2,7 +2,8 @@
  * Windows leg (.ci/windows.py).
  *
  * Wine starts a program of Linux when asked to, but gives no handle to wait for.  So a shell is started that leaves
- * an exit code in a file, and this program waits for the file.  In the arguments `Z:\a\b` becomes `/a/b`.  cc, gcc,
+ * an exit code in a file, and this program waits for the file.  A path of Windows in an argument becomes one
+ * of Linux.  cc, gcc,
  * c++ and g++ are the cross-compilers of mingw-w64, and link statically: a DLL then needs nothing that is not there.
  */
 #include <stdio.h>
@@ -44,13 +45,28 @@ static const char *command_of(const char *program) {
     return NULL;
 }
 
-/* An argument, quoted for the shell, a path of drive Z: in it as Linux has it. */
+/* What drive Z: or C: is on Linux, NULL for anything but the beginning of a path on one of them. */
+static const char *drive(const char *text) {
+    static char path[MAX_PATH];
+    if (text[0] == '\0' || text[1] != ':' || (text[2] != '\\' && text[2] != '/'))
+        return NULL;
+    if (text[0] == 'Z' || text[0] == 'z')
+        return "";
+    if (text[0] != 'C' && text[0] != 'c')
+        return NULL;
+    snprintf(path, sizeof path, "%s/drive_c", getenv("WINEPREFIX") ? getenv("WINEPREFIX") : "");
+    return path;
+}
+
+/* An argument, quoted for the shell; from the beginning of a Windows path on, it is Linux's name of it. */
 static void write_argument(FILE *script, const char *text) {
     int path = 0;
     fputs(" '", script);
     for (; *text; text++) {
-        if ((text[0] == 'Z' || text[0] == 'z') && text[1] == ':' && (text[2] == '\\' || text[2] == '/')) {
+        const char *root = path ? NULL : drive(text);
+        if (root != NULL) {
             path = 1;
+            fputs(root, script);
             text += 2;
         }
         if (*text == '\'')
@@ -90,7 +106,7 @@ int main(int count, char **arguments) {
         fail("no script");
     fprintf(file, "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\ncd");
     write_argument(file, here);
-    fprintf(file, " 2>/dev/null\n{ %s", command_of(program)); /* drive C: is no folder of Linux' */
+    fprintf(file, "\n{ %s", command_of(program));
     for (int i = 1; i < count; i++)
         write_argument(file, arguments[i]);
     fprintf(file, "; } </dev/null >\"$0.out\" 2>\"$0.err\"\necho $? >\"$0.new\"\nmv \"$0.new\" \"$0.code\"\n");

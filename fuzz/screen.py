@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 from recorder import hresult
 from recorder.calls import Call, Handle, OutcomeKind
 from recorder.contract import contract_of
+from recorder.endings import give_in
 from recorder.interface import Type
 from replayer.handles import CLOSED, EventHandle
 from replayer.player import PlayOptions, play
@@ -116,6 +117,7 @@ class Screen:
                     if answer is not None and answer is not _S_OK:
                         odd.append((method, answer))
         except BaseException as error:
+            give_in(error)
             trouble = self._raised(error, method)
             self.returned -= operator.length_hint(left) + 1
         if look:
@@ -227,6 +229,7 @@ class Screen:
         own = os.getpid(), threading.get_ident()
 
         def caught(args: Any) -> None:
+            give_in(args.exc_value)
             file, line, _ = _where(args.exc_traceback)
             self._caught.append(f"{args.exc_type.__name__} at {file}:{line}, caught by nobody")
 

@@ -22,11 +22,12 @@ from typing import Any, Protocol
 
 from recorder.calls import Call, Handle, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import contract_of, fits
+from recorder.endings import fault_text, give_in
 from recorder.interface import Method
 from recorder.writer import storable
 from replayer.handles import Handles
 from replayer.identity import Breach
-from replayer.target import Instance, Target, one_line
+from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
 
 __all__ = ["Journal", "Observation", "Phase", "PlayOptions", "Run", "play"]
@@ -130,7 +131,11 @@ class _Session:
     def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
         self._before = set(threading.enumerate())
         self._note(Phase.MAKING, 0)
-        instance = self.target.instance()
+        try:
+            instance = self.target.instance()
+        except TargetError as error:
+            self._give_in(error.__context__)  # what the factory raised
+            raise
         custody = self._take(instance, calls)
         outcomes: list[Outcome] = []
         with _Lanes({c.thread for c in calls}, self.options.main_thread) as lanes:
@@ -169,8 +174,9 @@ class _Session:
         try:
             yield
         except OSError as error:
-            if not (crash := _native_crash(error)):
+            if not (crash := fault_text(error)):
                 raise
+            self._give_in(error)
             self.observations.append(Observation(kind, self.number, f"{what}: {crash}", code=code))
 
     def _make_all(self, instance: Instance, calls: Iterable[Call], outcomes: list[Outcome]) -> None:
@@ -225,13 +231,18 @@ class _Session:
             if isinstance(error, KeyboardInterrupt) and self._at_the_terminal():
                 raise
             elapsed = time.perf_counter_ns() - started
-            crash = _native_crash(error) if self.target.native else ""
-            if crash:
+            if crash := fault_text(error):
+                self._give_in(error)
                 return Outcome(OutcomeKind.CRASHED, None, elapsed, crash)
             return Outcome(
                 OutcomeKind.RAISED, None, elapsed, one_line(error), self.target.place(error.__traceback__)
             )
         return _returned(method, answer, time.perf_counter_ns() - started)
+
+    def _give_in(self, error: BaseException | None) -> None:
+        """In a sandbox a fault of native code ends the process, even where ctypes has caught it."""
+        if self.journal is not None:
+            give_in(error)
 
     def _at_the_terminal(self) -> bool:
         """Whether a KeyboardInterrupt in a call is the user's Ctrl-C: only on the main thread of his process."""
@@ -298,6 +309,7 @@ class _Session:
         if issubclass(args.exc_type, SystemExit):  # how a thread ends itself
             return
         error = args.exc_value or args.exc_type()
+        self._give_in(error)
         name = args.thread.name if args.thread else "a thread"
         place = self.target.place(args.exc_traceback)
         self.observations.append(
@@ -306,6 +318,7 @@ class _Session:
 
     def unraisable(self, args: Any) -> None:
         error = args.exc_value or args.exc_type()
+        self._give_in(error)
         place = self.target.place(args.exc_traceback)
         where = getattr(args.object, "__qualname__", "a finaliser")
         self.observations.append(
@@ -317,13 +330,6 @@ def _returned(method: Method, answer: Any, elapsed: int) -> Outcome:
     if method.outputs and isinstance(answer, tuple) and answer:
         return Outcome(value=storable(answer[0]), elapsed_ns=elapsed, outputs=tuple(map(storable, answer[1:])))
     return Outcome(value=storable(answer), elapsed_ns=elapsed)
-
-
-def _native_crash(error: BaseException) -> str:
-    """On Windows ctypes turns a fault in native code into an OSError; its text tells it from others."""
-    if isinstance(error, OSError) and str(error).startswith("exception: "):
-        return str(error).removeprefix("exception: ")
-    return ""
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import json
 import os
 import platform
 import shlex
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,7 +109,9 @@ def report(verdicts: Iterable[Verdict], reports: Sequence[Report], planned: int)
 
 def reproduce_line(path: str | Path, target: str, options: Sequence[str] = ()) -> str:
     """The command that replays one trace."""
-    return shown(shlex.join(["synctape", "replay", str(path), "--target", target, *options]), _LONGEST_COMMAND)
+    words = ["synctape", "replay", Path(path).as_posix(), "--target", target, *options]
+    quoted = subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    return shown(quoted, _LONGEST_COMMAND)
 
 
 _LONGEST_COMMAND = 10_000  # characters

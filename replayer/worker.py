@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from recorder.calls import NOT_RUN, Outcome
+from recorder.endings import give_in
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
@@ -38,7 +39,11 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     """The handler of one worker process.  Raises TargetError if the target gives no instance."""
     target = load_target(config["spec"], Interface.from_description(config["interface"]))
     if config.get("probe", True):
-        instance = target.instance()
+        try:
+            instance = target.instance()
+        except TargetError as error:
+            give_in(error.__context__)  # what the factory raised
+            raise
         instance.close()
         instance.handles.release()
         del instance

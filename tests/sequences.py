@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from recorder.text import parse_call
 from recorder.trace import write_trace
 
-__all__ = ["CALLBACK", "GOOD", "QuietHost", "calls", "regression", "save", "trace"]
+__all__ = ["ABORT", "CALLBACK", "GOOD", "NULL_READ", "QuietHost", "calls", "regression", "save", "trace"]
+
+NULL_READ, ABORT = (
+    ("0xC0000005 STATUS_ACCESS_VIOLATION", "exit code 3") if sys.platform == "win32" else ("SIGSEGV", "SIGABRT")
+)
+"""How a process is told to have ended that read at NULL, and one that called abort()."""
 
 GOOD = (
     'Progress("Downloading", 0, 2)',

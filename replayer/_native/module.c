@@ -170,7 +170,7 @@ static PyObject *make_screen(PyObject *self, PyObject *const *args, Py_ssize_t c
         PyErr_SetString(PyExc_ValueError, "an address and 16 bytes are needed");
         return NULL;
     }
-    screen = syn_screen_new(player, (SynFactory)factory, iid.buf);
+    screen = syn_screen_new(player, (SynFactory)(uintptr_t)factory, iid.buf);
     PyBuffer_Release(&iid);
     if (screen == NULL)
         return PyErr_NoMemory();

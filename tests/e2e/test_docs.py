@@ -162,7 +162,8 @@ def test_changelog_begins_with_what_is_to_come_or_this_version() -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sysconfig.get_path("scripts"), "synctape")), *arguments]  # as a reader types it
+    typed = [str(Path(sysconfig.get_path("scripts"), "synctape"))]  # as a reader types it
+    command = [*(typed if sys.platform != "win32" else [sys.executable, "-m", "synctape"]), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from sequences import GOOD, calls, trace
+from sequences import ABORT, GOOD, NULL_READ, calls, trace
 
 from recorder.calls import SYNC_EVENT, Call, Header, Opaque, Outcome, Trace
 from replayer.isolation import Here, Isolated, Limits, Player, open_player, place_in, target_frames
@@ -69,7 +69,7 @@ def outcome(run: Run, number: int) -> Outcome:
 def test_a_crash_has_the_signal_the_call_in_flight_and_its_place(isolated: Isolate) -> None:
     run = isolated("targets.segfaults:Host").play(trace(*GOOD[:2], "Progress(NULL, 1, 0)", GOOD[3]))
     assert kinds(run) == ["returned", "returned", "crashed", "not run"]
-    assert outcome(run, 2).detail == "SIGSEGV"
+    assert outcome(run, 2).detail == NULL_READ
     assert outcome(run, 2).place.startswith("segfaults.py:") and outcome(run, 2).place.endswith(" in Progress")
     assert outcome(run, 3).detail == "the target was gone"
     assert [frame.name for frame in target_frames(run.stack)] == ["string_at", "Progress"]
@@ -216,7 +216,7 @@ class Host(clean.Host):
 """
     run = host(source).play(trace(*GOOD))
     assert kinds(run) == ["returned"] * 3 + ["crashed"]
-    assert outcome(run, 3).detail == "SIGSEGV, after it returned"
+    assert outcome(run, 3).detail == f"{NULL_READ}, after it returned"
     assert outcome(run, 3).place.endswith(" in __del__")
 
 
@@ -237,7 +237,7 @@ def test_a_factory_that_fails_later_is_told_in_a_line(host: Callable[..., Isolat
 
 
 def test_a_factory_that_crashes_later_is_no_crash_of_a_call(host: Callable[..., Isolated]) -> None:
-    with pytest.raises(TargetError, match=r"the factory crashed \(SIGSEGV\)$"):
+    with pytest.raises(TargetError, match=rf"the factory crashed \({NULL_READ}\)$"):
         host(SECOND.format(act="ctypes.string_at(0)")).play(trace(*GOOD))
 
 
@@ -247,7 +247,7 @@ def test_a_factory_that_hangs_later_is_no_hang_of_a_call(host: Callable[..., Iso
 
 
 def test_a_factory_that_crashes_at_once(host: Callable[..., Isolated]) -> None:
-    with pytest.raises(TargetError, match=r"making target own_host.* ended with SIGSEGV"):
+    with pytest.raises(TargetError, match=rf"making target own_host.* ended with {NULL_READ}"):
         host(SECOND.replace("> 1", "> 0").format(act="ctypes.string_at(0)")).play(trace(*GOOD))
 
 
@@ -377,12 +377,12 @@ class TestNative:
         assert Judge.of(run.trace).findings(run) == []
 
     def test_a_null_read_is_a_crash_in_its_call(self, found: Callable[..., list[tuple[str, int, str]]]) -> None:
-        assert found("null_text", GOOD[0], "Progress(NULL, 1, 2)", GOOD[3]) == [("X1", 1, "SIGSEGV")]
+        assert found("null_text", GOOD[0], "Progress(NULL, 1, 2)", GOOD[3]) == [("X1", 1, NULL_READ)]
 
     def test_abort(self, play: Callable[..., Run]) -> None:
         run = play("abort", *GOOD, "Done(NULL, S_OK)", "Error(S_OK, NULL)", "Progress(NULL, 0, 0)")
         assert "crashed" in kinds(run)
-        assert "SIGABRT" in [result.detail for _, _, result in run.trace.played if result]
+        assert ABORT in [result.detail for _, _, result in run.trace.played if result]
 
     def test_an_endless_loop_is_a_hang(self, found: Callable[..., list[tuple[str, int, str]]]) -> None:
         hang = [("X2", 1, "no answer for 0.3 s")]

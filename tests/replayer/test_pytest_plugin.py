@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sequences import GOOD, regression, save, trace
+from sequences import GOOD, NULL_READ, regression, save, trace
 
 from recorder.calls import Outcome, Trace
 from recorder.trace import write_trace
@@ -93,9 +93,9 @@ def test_a_crash_of_the_target_is_a_failure_and_the_session_goes_on(pytester: py
     save(pytester.path / "tests", "a", trace("Progress(NULL, 2, 1)"))
     result = play(pytester, "--junitxml=junit.xml", host="deadly_host_of_project")
     result.assert_outcomes(passed=3, failed=1)
-    result.stdout.fnmatch_lines(["> 0  Progress(NULL, 2, 1) -> crashed: SIGSEGV"])
+    result.stdout.fnmatch_lines([f"> 0  Progress(NULL, 2, 1) -> crashed: {NULL_READ}"])
     junit = (pytester.path / "junit.xml").read_text()
-    assert "crashed: SIGSEGV" in junit and '<property name="synctape" value="passed"' in junit
+    assert f"crashed: {NULL_READ}" in junit and '<property name="synctape" value="passed"' in junit
 
 
 def test_a_fixed_regression_passes_and_says_so(pytester: pytest.Pytester) -> None:
@@ -263,7 +263,7 @@ def test_it_works_under_xdist(pytester: pytest.Pytester, xdist: None) -> None:
     result = pytester.runpytest_subprocess("-n2", "--synctape-target", "deadly_host_of_project:Host")
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(
-        ["> 0  Progress(NULL, 2, 1) -> crashed: SIGSEGV", "FAILED tests/a.tape::replay - X1  SIGSEGV"]
+        [f"> 0  Progress(NULL, 2, 1) -> crashed: {NULL_READ}", f"FAILED tests/a.tape::replay - X1  {NULL_READ}"]
     )
 
 
