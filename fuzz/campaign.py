@@ -7,6 +7,7 @@ is replaced and the search goes on.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,20 +20,26 @@ from fuzz.progress import CampaignOptions, Progress, Summary
 from fuzz.screen import ALIKE
 from fuzz.triage import Triage
 from fuzz.worker import pack_calls, unpack_calls
-from recorder.calls import OutcomeKind, Trace
+from recorder.calls import Call, OutcomeKind, Trace
 from recorder.contract import Level, contract_of
+from recorder.decoding import DECODE_ERRORS
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from replayer.batches import position
+from replayer.batches import unpack_calls as unpack_sequence
 from replayer.isolation import Isolated, Limits, place_in
 from replayer.oracles import Judge
 from replayer.player import PlayOptions
-from replayer.sandbox import Death, Sandbox
+from replayer.sandbox import Death, ExecutorError, Sandbox
+from replayer.shared import SharedList
 from replayer.target import TargetError, is_library_spec
 from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
 
 _DEATHS_LOOKED_AT = 25  # deaths that look alike and cost no waiting
+_AT_ONCE = 8  # deaths in a native batch before they are looked at
+_MOST_LOST = 5  # deaths in a row of which nobody can say what they came of
 _ONCE_HUNG = 0.4  # seconds that a sequence gets when a hang is known; it takes well below a millisecond
 
 
@@ -64,6 +71,8 @@ class Campaign:
         self._watch = watch
         self._announce = announce
         self._fresh: list[tuple[list[Any], list[str]]] = []  # packed calls, and the mutators that made them
+        self._lists: tuple[SharedList, SharedList] | None = None  # of a native target: fuzz.native
+        self._lost_in_a_row = 0
         self._settled = 0  # how many of these the present batch builds on
         self._knows_fresh = self._knows_deadly = 0  # how much the searching process knows
 
@@ -81,7 +90,12 @@ class Campaign:
                 require_target(player)
                 self._started = time.monotonic()  # the budget is for searching, not for starting
                 self._replay_corpus()
-                with self._open_search() as self._search:
+                with contextlib.ExitStack() as opened:
+                    if is_library_spec(self.spec):
+                        self._lists = SharedList(), SharedList()
+                        for shared in self._lists:
+                            opened.callback(shared.close)
+                    self._search = opened.enter_context(self._open_search())
                     stopped = self._search_on()
             except _FirstFailure:
                 stopped = "first failure"
@@ -116,6 +130,8 @@ class Campaign:
             "seed": options.seed,
             "slow": options.slow,
         }
+        if self._lists is not None:
+            config["sequences"], config["results"] = (shared.path for shared in self._lists)
         return Sandbox("fuzz.worker:job", config, timeout=options.timeout, memory=options.memory)
 
     def _search_on(self) -> str:
@@ -136,21 +152,32 @@ class Campaign:
 
     def _play_batch(self, number: int, level: Level, start: int, until: int) -> int:
         """Have sequences `start` to `until` of a batch played; gives the one to go on with."""
+        play = {"start": start, "until": until}
+        if self._lists is not None:
+            return self._play_native(number, level, play, *self._lists)
+        reply = self._ask_to_play("batch", number, level, **play)
+        if isinstance(reply, Death):
+            return self._after_death(reply, number, level, start)
+        self._take(reply, number, level)
+        return until
+
+    def _ask_to_play(self, op: str, number: int, level: Level, **request: Any) -> Any:
         options = self.options
         timeout = min(options.timeout, _ONCE_HUNG) if self._triage.hangs else options.timeout
-        reply = self._ask(
-            "batch",
+        return self._ask(
+            op,
             number,
             level,
             timeout=timeout,
             patience=min(timeout / 4, options.slow * 2) if self._triage.hangs else timeout / 2,
-            start=start,
-            until=until,
             seconds=None if options.max_time is None else options.max_time - self._elapsed(),
+            **request,
         )
-        if isinstance(reply, Death):
-            return self._after_death(reply, number, level, start)
+
+    def _take(self, reply: dict[str, Any], number: int, level: Level) -> None:
+        """Add what a batch gave, and look at its suspects."""
         progress = self.progress
+        self._lost_in_a_row = 0
         progress.runs += reply["done"]
         progress.calls += reply["calls"]
         progress.ended += reply["ended"]
@@ -165,7 +192,57 @@ class Campaign:
         for calls, signature in reply["suspects"]:
             if self._triage.worth(signature):
                 self._triage.suspect(unpack_calls(calls), f"batch {number}")
-        return until
+
+    def _play_native(
+        self, number: int, level: Level, play: dict[str, int], sequences: SharedList, results: SharedList
+    ) -> int:
+        """The same for a native target: what a process died of is in the lists, and the next goes on behind it.
+
+        After `_AT_ONCE` deaths, or a hang, the rest of the batch is made anew, without what is now known to kill.
+        """
+        killers: list[tuple[Death, int]] = []
+        reply = self._ask_to_play("batch", number, level, **play)
+        done = False
+        while isinstance(reply, Death):
+            place = len(results)
+            if not done and place + 1 < len(sequences):
+                killers.append((reply, place))
+                results.append(b"")
+                done = len(killers) == _AT_ONCE or reply.kind is OutcomeKind.HUNG
+            else:  # nothing was under way: a late consequence of what was played before
+                self._lost()
+            op = "judge" if done else "rest" if len(sequences) else "batch"
+            reply = self._ask_to_play(op, number, level, **play)
+        blobs = list(sequences)
+        self._take(reply, number, level)
+        for death, place in killers:
+            try:
+                calls = unpack_sequence(blobs[place], self.interface)
+            except DECODE_ERRORS:  # the target has written over it
+                self._lost()
+            else:
+                self._killed(death, place, calls, number, level)
+        return play["until"] if reply["next"] is None else int(reply["next"])
+
+    def _lost(self) -> None:
+        """A process died and nobody can say of what."""
+        self.progress.deaths += 1
+        self.progress.unconfirmed += 1
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row > _MOST_LOST:
+            raise ExecutorError(f"target {self.spec}: the searching process dies without playing anything")
+
+    def _killed(self, death: Death, place: int, calls: list[Call], number: int, level: Level) -> None:
+        """A process died, or hung, in these calls: look at them alone."""
+        progress = self.progress
+        progress.runs += 1
+        progress.deaths += 1
+        progress.levels[str(level)] += 1
+        _, noted, at = position(death.position)
+        method = calls[at].method if noted == place and at < len(calls) else ""
+        signature = f"{death.kind} {death.detail} in {method} at level {level}"
+        if self._triage.worth(signature, ALIKE if death.kind is OutcomeKind.HUNG else _DEATHS_LOOKED_AT):
+            self._triage.suspect(calls, f"batch {number}")
 
     def _after_death(self, death: Death, number: int, level: Level, start: int) -> int:
         """The child died in a sequence.  What went well before it is played again, so that nothing it gave is

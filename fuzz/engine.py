@@ -84,11 +84,17 @@ class Engine:
         self.avoid: set[tuple[str, tuple[Any, ...]]] = set()
         self._novelty = novelty
         self._journal = journal
+        self.slow = slow
         self._env = Environment(self.contract, self.seeds, Random(seed))
         self._states: set[object] = set()
         self._only_the_end_matters = _only_the_end_matters(self.contract)
         self._reported: Counter[str] = Counter()
         self.screen = Screen(target, slow)
+
+    @property
+    def environment(self) -> Environment:
+        """What the mutators draw from; `used` and `threaded` belong to the sequence made last."""
+        return self._env
 
     # --- what the next batches build on ---------------------------------------------------------------------
 
@@ -166,7 +172,7 @@ class Engine:
                     ended += 1
                 applied += env.used
                 if trouble:
-                    self._report(batch, index, calls, trouble, level)
+                    self.report(batch, index, calls, trouble, level)
                 if ((novelty is not None and novelty()) | (look and self._new_shape())) and screen.returned:
                     batch.fresh.append((_plain(calls[: screen.returned]), [m.name for m in env.used]))
         batch.done, batch.calls, batch.ended = done, made, ended
@@ -177,7 +183,8 @@ class Engine:
         """One sequence of a batch, made again."""
         return next(calls for at, calls in self.sequences(number, level, size) if at == index)
 
-    def _report(self, batch: Batch, index: int, calls: list[Call], trouble: str, level: Level) -> None:
+    def report(self, batch: Batch, index: int, calls: list[Call], trouble: str, level: Level) -> None:
+        """Take what a sequence showed for a suspect, unless it is no trouble at this level or was seen before."""
         if level is Level.HOSTILE and trouble.startswith(REFUSES) and self._legal_length(calls) < len(calls):
             return  # whoever breaks the protocol may be told so
         signature = f"{trouble} at level {level}"

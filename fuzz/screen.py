@@ -28,7 +28,7 @@ from recorder.contract import contract_of
 from recorder.endings import give_in
 from recorder.interface import Type
 from replayer.handles import CLOSED, EventHandle
-from replayer.player import PlayOptions, play
+from replayer.player import Journal, PlayOptions, play
 from replayer.target import Target, TargetError, one_line
 
 __all__ = ["ALIKE", "REFUSES", "Screen"]
@@ -37,6 +37,7 @@ ALIKE = 3  # so many times trouble of one signature is worth a closer look
 REFUSES = "refuses "  # how the signature of a failure that a call answered begins
 
 _QUICK = PlayOptions(main_thread=True, join_seconds=0.05, skip=("identity",))
+_STRICT = PlayOptions(main_thread=True, join_seconds=0.05)
 _KNOWN_SECONDS = 0.05  # for a call that stands where calls have been stopped before
 _ROOM = 16 << 20  # bytes without which nothing that follows would tell anything
 _S_OK = 0
@@ -167,10 +168,11 @@ class Screen:
 
     def _answered(self, odd: list[tuple[str, object]]) -> str:
         """What is wrong with answers other than S_OK: first of all one that is no HRESULT, else a failure."""
-        found = [trouble for method, answer in odd if (trouble := self._odd_answer(method, answer))]
+        found = [trouble for method, answer in odd if (trouble := self.odd_answer(method, answer))]
         return min(found, key=lambda trouble: trouble.startswith(REFUSES), default="")
 
-    def _odd_answer(self, method: str, answer: object) -> str:
+    def odd_answer(self, method: str, answer: object) -> str:
+        """The signature of an answer that is out of the ordinary, "" for any other."""
         described = self._methods[method]
         if described.outputs and isinstance(answer, tuple) and answer:
             answer = answer[0]
@@ -191,15 +193,22 @@ class Screen:
         return f"{type(error).__name__} at {file}:{line} in {method}"
 
     def threads(self, calls: list[Call]) -> str:
-        """The same through the player, for calls on several threads and native targets."""
+        """The same through the player, for calls on several threads."""
+        return self._through_the_player(calls, _QUICK)
+
+    def strictly(self, calls: list[Call], journal: Journal) -> str:
+        """The same for a native target, with everything looked at."""
+        return self._through_the_player(calls, _STRICT, journal)
+
+    def _through_the_player(self, calls: list[Call], options: PlayOptions, journal: Journal | None = None) -> str:
         self.shape, self.returned = None, len(calls)
-        run = play(calls, self._target, _QUICK)
+        run = play(calls, self._target, options, journal)
         for _, call, outcome in run.trace.played:
             if outcome is None or outcome.kind is OutcomeKind.NOT_RUN:
                 continue
             if outcome.kind is not OutcomeKind.RETURNED:
                 return f"{outcome.detail.partition(':')[0]} at {outcome.place} in {call.method}"
-            if trouble := self._odd_answer(call.method, outcome.value):
+            if trouble := self.odd_answer(call.method, outcome.value):
                 return trouble
             if outcome.elapsed_ns > self._slow_ns:
                 return f"slow in {call.method}"

@@ -6,15 +6,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from fuzz.coverage import Coverage, coverage_for
 from fuzz.engine import Batch, Engine
+from fuzz.native import NativeBatches
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from recorder.interface import Interface
 from replayer.sandbox_child import Journal
-from replayer.target import TargetError, load_target
+from replayer.shared import SharedList
+from replayer.target import NativeTarget, TargetError, load_target
 
 __all__ = ["job", "pack_calls", "preload", "unpack_calls"]
 
@@ -55,6 +57,10 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
         journal=journal,
     )
     worker = _Worker(engine, coverage, journal)
+    if config["native"]:
+        assert isinstance(engine.target, NativeTarget)
+        lists = SharedList(config["sequences"]), SharedList(config["results"])
+        worker = _NativeWorker(engine, journal, NativeBatches(engine, engine.target, journal, *lists))
 
     def handle(request: dict[str, Any]) -> Any:
         try:
@@ -88,7 +94,9 @@ class _Worker:
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Play a batch, on a thread that is not the main one, as providers call."""
-        batch = self._played(request)
+        return self._told(self._played(request))
+
+    def _told(self, batch: Batch) -> dict[str, Any]:
         return {
             "done": batch.done,
             "calls": batch.calls,
@@ -106,23 +114,7 @@ class _Worker:
         number, level, size = request["number"], Level(request["level"]), request["size"]
         self.engine.screen.patience = request["patience"]
         part = {"start": request["start"], "until": request["until"]}
-        ends: list[Batch | BaseException] = []
-
-        def work() -> None:
-            try:
-                ends.append(self.engine.run(number, level, size, deadline=deadline, **part))
-            except BaseException as error:
-                ends.append(error)
-
-        thread = threading.Thread(target=work, name="synctape-batch")
-        thread.start()
-        self._watch(thread)
-        (end,) = ends
-        if isinstance(end, Batch):
-            return end
-        if isinstance(end, MemoryError) or not isinstance(end, Exception):
-            os._exit(1)  # the target has taken all there is, or a call ended just when it was to be stopped
-        raise end
+        return _on_a_thread(lambda: self.engine.run(number, level, size, deadline=deadline, **part), self._watch)
 
     def _watch(self, thread: threading.Thread) -> None:
         """Wait for the batch, and stop calls in it that do not end."""
@@ -134,6 +126,56 @@ class _Worker:
                 position, since = self.journal.position, now
             elif thread.ident is not None:
                 self.engine.screen.stop(thread.ident, now - since)
+
+
+class _NativeWorker(_Worker):
+    """The same for a native target, whose batches are in shared lists.
+
+    `rest` goes on with a batch in which a process died, `judge` only says what it has come to.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal, batches: NativeBatches):
+        super().__init__(engine, None, journal)
+        self.batches = batches
+
+    def batch(self, request: dict[str, Any]) -> dict[str, Any]:
+        level = Level(request["level"])
+        self.batches.make(request["number"], level, request["size"], request["start"], request["until"])
+        return self.rest(request)
+
+    def rest(self, request: dict[str, Any]) -> dict[str, Any]:
+        left = request["seconds"]
+        deadline = None if left is None else time.monotonic() + left
+        _on_a_thread(lambda: self.batches.play(deadline), threading.Thread.join)
+        return self.judge(request)
+
+    def judge(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {**self._told(self.batches.judged(Level(request["level"]))), "next": self.batches.next}
+
+
+_Result = TypeVar("_Result")
+
+
+def _on_a_thread(work: Callable[[], _Result], wait: Callable[[threading.Thread], object]) -> _Result:
+    """What `work` gives, done on a thread of its own; `wait` waits for the thread."""
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="synctape-batch")
+    thread.start()
+    wait(thread)
+    if results:
+        return results[0]
+    (error,) = errors
+    if isinstance(error, MemoryError) or not isinstance(error, Exception):
+        os._exit(1)  # the target has taken all there is, or a call ended just when it was to be stopped
+    raise error
 
 
 def pack_calls(calls: Iterable[Call]) -> list[Any]:

@@ -11,15 +11,15 @@ As texts are not numbered, a call is the same bytes wherever it stands: `Fragmen
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgpack
 
 from recorder.calls import Call, Enter, Header, Leave, Outcome
 from recorder.decoding import Decoder
-from recorder.encoding import Encoder, spell_text
-from recorder.interface import Interface
+from recorder.encoding import Encoder, Kind, checked, spell_text
+from recorder.interface import Interface, Method, Type
 from replayer.player import Journal, Observation
 from replayer.sandbox_child import pack, unpack
 
@@ -42,9 +42,16 @@ class Fragments(dict[Call, bytes]):
         self._out: list[bytes] = []
         self._encoder = _Inline(self._out.append)
         self._one_thread = self._thread_records(1)
+        self._pack: Callable[[Any], bytes] = msgpack.Packer().pack
+        self._spell = {method.name: _speller(method) for method in interface.slots}
+        self._kinds = {name: Kind.ENTER + slot for name, slot in interface.slot.items()}
 
     def __missing__(self, call: Call) -> bytes:
-        packed = self._enter(call, 0)
+        name = call.method
+        try:
+            packed = checked(self._pack((self._kinds[name], 0, 0, *self._spell[name](call.args))))
+        except UnicodeEncodeError:  # a lone surrogate
+            packed = self._enter(call, 0)
         if len(packed) <= _LONGEST:
             if len(self) >= _KEPT:
                 self.clear()
@@ -80,6 +87,26 @@ class Fragments(dict[Call, bytes]):
         records = b"".join(self._out)
         self._out.clear()
         return records
+
+
+def _speller(method: Method) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """What spells arguments that fit a method's types, all but texts with lone surrogates."""
+    texts = [n for n, p in enumerate(method.inputs) if p.type in (Type.TEXT, Type.IID)]
+    symbols = [n for n, p in enumerate(method.inputs) if p.type in (Type.HANDLE, Type.POINTER)]
+    if not texts and not symbols:
+        return lambda args: args
+
+    def spell(args: Sequence[Any]) -> list[Any]:
+        spelled = [*args]
+        for n in texts:
+            if spelled[n] is None:
+                spelled[n] = 0
+        for n in symbols:
+            if spelled[n] is not None:
+                spelled[n] = spelled[n].token
+        return spelled
+
+    return spell
 
 
 class Numbered:

@@ -11,6 +11,7 @@ looks wrong is to be played again with every oracle looking.
 
 from __future__ import annotations
 
+import operator
 import struct
 import time
 import uuid
@@ -27,12 +28,13 @@ from replayer.sandbox_child import Journal
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, TargetError
 
-__all__ = ["SYMBOLS", "Screened", "Screening", "screened"]
+__all__ = ["SYMBOLS", "Screened", "Screening", "is_odd", "screened"]
 
 SYMBOLS = 8
 """Handles from 0 up that a screened sequence may have; negative ones are their own values."""
 
-_RESULT = struct.Struct("=IIqQII")  # SynScreened
+_RESULT = struct.Struct("=IIqQIIII")  # SynScreened
+_ODD = operator.itemgetter(slice(32, 33))  # of a result
 _DONE = 0
 _RING = 1  # SynGuard: texts that are read-only, poisoned after the call, and flush at an inaccessible page
 _SCREENED, _NO_ROOM, _REFUSED, _NO_LIST = range(4)  # SynScreenStatus
@@ -45,7 +47,8 @@ class Screened(NamedTuple):
     """What came of a sequence.
 
     `values`: what the calls returned, signed where their type is.  `complete`: all could be made.  `released`:
-    what the last Release answered.  `left_open`, `closed_twice`: bit n stands for handle n.
+    what the last Release answered.  `left_open`, `closed_twice`: bit n stands for handle n.  `odd`: something is
+    out of the ordinary: an answer is negative, a handle is left open, it took long, and so on.
     """
 
     values: tuple[int, ...]
@@ -54,20 +57,30 @@ class Screened(NamedTuple):
     elapsed_ns: int
     left_open: int
     closed_twice: int
+    odd: bool
 
 
 def screened(blob: bytes) -> Screened:
     """A result of the list.  Raises struct.error where the target has written over it."""
-    made, status, released, elapsed, left_open, closed_twice = _RESULT.unpack_from(blob)
+    made, status, released, elapsed, left_open, closed_twice, odd, _ = _RESULT.unpack_from(blob)
     values = struct.unpack_from(f"={made}q", blob, _RESULT.size)
-    return Screened(values, status == _DONE, released, elapsed, left_open, closed_twice)
+    return Screened(values, status == _DONE, released, elapsed, left_open, closed_twice, bool(odd))
+
+
+def is_odd(blob: bytes) -> bool:
+    """Whether a result is worth a look; quicker than `screened`."""
+    return bool(_ODD(blob) != b"\0")
 
 
 class Screening:
-    """Screens one native target.  `journal`: where to note what is under way."""
+    """Screens one native target.
 
-    def __init__(self, target: NativeTarget, journal: Journal | None = None):
+    `journal`: where to note what is under way.  `slow`: seconds from which a sequence is odd, 0 for never.
+    """
+
+    def __init__(self, target: NativeTarget, journal: Journal | None = None, slow: float = 0):
         self._target = target
+        self._slow_ns = int(slow * 1e9)
         self._cells: Any = journal.cells if journal is not None else bytearray(16)
         self._core = native.core_of("replayer").module
         self.compiled = self._core is not None
@@ -76,7 +89,7 @@ class Screening:
             iid = uuid.UUID(target.interface.iid).bytes_le
             self._screen = self._core.screen(player, target.entry, iid)
         else:
-            self._slow = _Slow(target, self._cells)
+            self._by_ctypes = _ByCtypes(target, self._cells, self._slow_ns)
 
     def play(self, sequences: SharedList, results: SharedList, start: int = 0, stop: int | None = None) -> None:
         """Play the sequences from number `start` up to `stop`, appending to the results.
@@ -87,13 +100,13 @@ class Screening:
         if stop is None:
             stop = len(sequences)
         if not self.compiled:
-            self._slow.play(sequences, results, start, stop)
+            self._by_ctypes.play(sequences, results, start, stop)
             return
         number = start
         while True:
             with sequences.buffer() as given, results.buffer() as out:
                 status, number, needed, answer = self._core.play_list(
-                    self._screen, given, out, self._cells, number, stop
+                    self._screen, given, out, self._cells, number, stop, self._slow_ns
                 )
             if status == _NO_ROOM:
                 results.make_room(needed)
@@ -127,11 +140,12 @@ def _described(interface: Interface) -> bytes:
     return bytes(described)
 
 
-class _Slow:
+class _ByCtypes:
     """The same through ctypes."""
 
-    def __init__(self, target: NativeTarget, cells: Any):
+    def __init__(self, target: NativeTarget, cells: Any, slow_ns: int):
         self._target = target
+        self._slow_ns = slow_ns
         self._methods = {method.name: method for method in target.interface.slots}
         self._note: Callable[[int, int], None] = lambda a, b: struct.pack_into("=QQ", cells, 0, a, b)
 
@@ -169,9 +183,10 @@ class _Slow:
         left = _bits(handles.left_open()) & given
         handles.release()
         elapsed = time.perf_counter_ns() - started
-        return _RESULT.pack(len(values), status, released, elapsed, left, twice) + struct.pack(
-            f"={len(values)}q", *values
-        )
+        odd = status != _DONE or released != 0 or bool(left or twice) or min(values, default=0) < 0
+        odd = odd or 0 < self._slow_ns <= elapsed
+        head = _RESULT.pack(len(values), status, released, elapsed, left, twice, odd, 0)
+        return head + struct.pack(f"={len(values)}q", *values)
 
     def _unmakeable(self, call: Call) -> int:
         """Why a call cannot be made, _DONE if it can."""

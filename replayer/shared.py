@@ -17,7 +17,7 @@ import os
 import struct
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 __all__ = ["HEAD", "LENGTH", "SharedList"]
 
@@ -68,17 +68,26 @@ class SharedList:
 
     def __iter__(self) -> Iterator[bytes]:
         """Each one in turn.  Where a target has written over the list, it ends with what is still sound."""
+        for view in self._views():
+            yield bytes(view)
+
+    def pick(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """Those of these numbers, by their numbers; the others are not copied."""
+        return {number: bytes(view) for number, view in enumerate(self._views()) if number in numbers}
+
+    def _views(self) -> Iterator[memoryview]:
         count, end = HEAD.unpack_from(self._map)
         with self.buffer() as view:
-            at = HEAD.size
+            at, end = HEAD.size, min(end, len(view))
             for _ in range(count):
-                if at + LENGTH.size > min(end, len(view)):
+                if at + LENGTH.size > end:
                     return
                 (length,) = LENGTH.unpack_from(view, at)
                 at += LENGTH.size + length
-                if at > min(end, len(view)):
+                if at > end:
                     return
-                yield bytes(view[at - length : at])
+                with view[at - length : at] as found:
+                    yield found
 
     def buffer(self) -> memoryview:
         """The file's bytes as they are now; to be released before the list grows or is closed."""

@@ -194,12 +194,13 @@ static PyObject *play_list(PyObject *self, PyObject *const *args, Py_ssize_t cou
     SynScreenStatus status = SYN_NO_LIST;
     Py_buffer sequences, results, journal;
     (void)self;
-    if (count != 6)
-        return wrong_count("play_list(screen, sequences, results, journal, number, stop)");
+    if (count != 7)
+        return wrong_count("play_list(screen, sequences, results, journal, number, stop, slow)");
     if ((made = PyCapsule_GetPointer(args[0], SCREEN)) == NULL)
         return NULL;
     batch.number = PyLong_AsUnsignedLongLong(args[4]);
     batch.stop = PyLong_AsUnsignedLongLong(args[5]);
+    batch.slow = PyLong_AsUnsignedLongLong(args[6]);
     if (PyErr_Occurred())
         return NULL;
     if (PyObject_GetBuffer(args[1], &sequences, PyBUF_SIMPLE) != 0)
@@ -242,8 +243,8 @@ static PyMethodDef methods[] = {
     {"screen", FASTCALL(make_screen), METH_FASTCALL,
      "screen(player, factory, iid): what screens the objects of a factory, an address (screen.h)"},
     {"play_list", FASTCALL(play_list), METH_FASTCALL,
-     "play_list(screen, sequences, results, journal, number, stop): play sequences of a list; gives (status, number, "
-     "needed, answer)"},
+     "play_list(screen, sequences, results, journal, number, stop, slow): play sequences of a list; gives (status, "
+     "number, needed, answer)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -286,6 +286,15 @@ static void *made(const SynScreen *screen, int32_t *answer) {
     return *answer < 0 ? NULL : object;
 }
 
+static uint32_t is_odd(const SynScreened *result, const int64_t *values, uint64_t slow) {
+    uint32_t n;
+    int64_t signs = 0;
+    for (n = 0; n < result->made; n++)
+        signs |= values[n];
+    return signs < 0 || result->status != SYN_DONE || result->released != 0 || result->left_open != 0 ||
+           result->closed_twice != 0 || (slow != 0 && result->elapsed >= slow);
+}
+
 /* Have room for the answers of a sequence of so many bytes. */
 static int make_room(SynScreen *screen, size_t bytes) {
     const size_t most = bytes / SHORTEST_ENTER + 1;
@@ -338,6 +347,7 @@ static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_
     result.made = (uint32_t)calls;
     result.status = (uint32_t)status;
     result.elapsed = now_ns() - started;
+    result.odd = is_odd(&result, screen->values, batch->slow);
     append(batch->results, &result, screen->values);
     return SYN_SCREENED;
 }

@@ -26,6 +26,9 @@ typedef struct SynScreened {
     uint64_t elapsed;      /* ns */
     uint32_t left_open;    /* bit n: handle n was given and is open at the end */
     uint32_t closed_twice; /* bit n: handle n was closed more than once */
+    uint32_t odd;          /* 0 if nothing of this is out of the ordinary: all calls made, none answered a negative number,
+                              nothing left, nothing open, not slow */
+    uint32_t reserved;
 } SynScreened;
 
 typedef enum SynScreenStatus {
@@ -46,6 +49,7 @@ typedef struct SynBatch {
     volatile uint64_t *journal; /* two numbers: the phase, sequence << 32 | call */
     uint64_t number;            /* of the next sequence to play; kept up to date */
     uint64_t stop;              /* number of the one before which to end */
+    uint64_t slow;              /* ns from which a sequence is odd; 0: never */
     size_t needed;
     int32_t answer;
 } SynBatch;

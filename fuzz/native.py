@@ -1,0 +1,194 @@
+"""The inner loop for native targets: a batch is made and packed in Python, then played in C.
+
+    sequences   shared: the packed sequences of a batch, then what is known of them (the plan)
+    results     shared: what came of each that was played, in their order; b"" for one that the process died of
+
+A sequence is packed from the packed calls that it has in common with others.  Most are only screened
+(replayer.screening); one in `SAMPLE`, and those with calls on several threads, are played by the player, with
+every oracle looking.  When the process dies, another goes on with the lists as they are, and judges all of them at
+the end: nothing is made or played twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from itertools import islice
+from typing import Any, NamedTuple
+
+from fuzz.engine import Batch, Engine
+from recorder.calls import Call, Handle
+from recorder.contract import Level
+from replayer.batches import Fragments, Numbered, unpack_calls
+from replayer.sandbox_child import Journal, pack, unpack
+from replayer.screening import SYMBOLS, Screened, Screening, is_odd, screened
+from replayer.shared import SharedList
+from replayer.target import NativeTarget
+
+__all__ = ["SAMPLE", "NativeBatches"]
+
+SAMPLE = 64
+"""One sequence in so many is played with every oracle looking."""
+
+_SEGMENT = 64  # sequences between two looks at the time
+
+
+class _Plan(NamedTuple):
+    """What is known of the sequences of a batch, by their place in the list.
+
+    `indexes`: their numbers in the batch.  `calls`: how many they have.  `ends`: places of those that reach the
+    call that ends the protocol.  `strict`: places of those that the player plays.  `applied`: mutators, and how
+    often.
+    """
+
+    number: int
+    indexes: list[int]
+    calls: list[int]
+    ends: list[int]
+    strict: list[int]
+    applied: dict[str, int]
+
+
+class NativeBatches:
+    """Makes, plays and judges batches of an engine's sequences."""
+
+    def __init__(
+        self, engine: Engine, target: NativeTarget, journal: Journal, sequences: SharedList, results: SharedList
+    ):
+        self._engine = engine
+        self._interface = target.interface
+        self._journal = journal
+        self._sequences = sequences
+        self._results = results
+        self._fragments = Fragments(target.interface)
+        self._screening = Screening(target, journal, engine.slow)
+        self._known: _Plan | None = None  # what is in the list of sequences, if this process made it
+        self._made: list[list[Call]] = []
+        self._many_handles = any(map(_has_many_handles, engine.seeds))
+
+    def make(self, number: int, level: Level, size: int, start: int, until: int) -> None:
+        """Make sequences `start` to `until` of a batch and put them into the list, with their plan."""
+        engine, terminal = self._engine, self._engine.contract.terminal
+        used, avoid = engine.environment.used, engine.avoid
+        pack_one, pack_any = self._fragments.sequence, self._fragments.any_sequence
+        plan = _Plan(number, [], [], [], [], {})
+        packed: list[bytes] = []
+        made: list[list[Call]] = []
+        applied: list[Any] = []
+        for index, calls in islice(engine.sequences(number, level, size), start, until):
+            if avoid and any((call.method, call.args) in avoid for call in calls):
+                continue
+            place = len(packed)
+            if engine.environment.threaded or (self._many_handles and _has_many_handles(calls)):
+                plan.strict.append(place)
+                packed.append(pack_any(calls))
+            else:
+                packed.append(pack_one(calls))
+                if (number * size + index) % SAMPLE == 0:
+                    plan.strict.append(place)
+            made.append(calls)
+            plan.indexes.append(index)
+            plan.calls.append(len(calls))
+            if calls[-1][0] in terminal or any(call[0] in terminal for call in calls):
+                plan.ends.append(place)
+            applied += used
+        plan.applied.update(Counter(mutator.name for mutator in applied))
+        self._sequences.clear()
+        self._results.clear()
+        self._sequences.extend([*packed, pack(plan)])
+        self._known, self._made = plan, made
+
+    def play(self, deadline: float | None) -> None:
+        """Play what has no result yet, up to the deadline (time.monotonic seconds)."""
+        place, plan = len(self._results), self._plan
+        count = len(plan.indexes)
+        strict = iter([*[at for at in plan.strict if at >= place], count])
+        following = next(strict)
+        while place < count and (deadline is None or time.monotonic() < deadline):
+            if place == following:
+                self._play_strictly(place)
+                following = next(strict)
+                place += 1
+                continue
+            stop = min(following, place + _SEGMENT)
+            self._screening.play(self._sequences, self._results, place, stop)
+            place = stop
+
+    @property
+    def next(self) -> int | None:
+        """The number in its batch of the first sequence that has no result, None if all have one."""
+        plan, place = self._plan, len(self._results)
+        return plan.indexes[place] if place < len(plan.indexes) else None
+
+    def judged(self, level: Level) -> Batch:
+        """What the batch has come to so far."""
+        plan = self._plan
+        batch = Batch(plan.number)
+        results = list(self._results)
+        strict = set(plan.strict)
+        looked_at = [
+            place for place, result in enumerate(results) if result and (place in strict or is_odd(result))
+        ]
+        for place in looked_at:
+            calls, result = self._calls(place), results[place]
+            troubles = unpack(result) if place in strict else self._troubles(calls, screened(result))
+            for trouble in troubles:
+                self._engine.report(batch, plan.indexes[place], calls, trouble, level)
+        played = {place for place, result in enumerate(results) if result}
+        batch.done = len(played)
+        batch.calls = sum(plan.calls[place] for place in played)
+        batch.ended = len(played.intersection(plan.ends))
+        batch.applied.update(plan.applied)
+        return batch
+
+    @property
+    def _plan(self) -> _Plan:
+        """That of the sequences in the list, whoever made them."""
+        if self._known is None:
+            last = len(self._sequences) - 1
+            self._known = _Plan(*unpack(self._sequences.pick((last,))[last]))
+        return self._known
+
+    def _calls(self, place: int) -> list[Call]:
+        if self._made:
+            return self._made[place]
+        return unpack_calls(self._sequences.pick((place,))[place], self._interface)
+
+    def _play_strictly(self, place: int) -> None:
+        trouble = self._engine.screen.strictly(self._calls(place), Numbered(self._journal, place))
+        self._results.append(pack([trouble] if trouble else []))
+
+    def _troubles(self, calls: list[Call], seen: Screened) -> list[str]:
+        """What looks wrong, each by its signature."""
+        screen, troubles = self._engine.screen, []
+        if not seen.complete:
+            troubles.append("a call that cannot be screened")
+        for call, value in zip(calls, seen.values, strict=False):
+            if value < 0 and (trouble := screen.odd_answer(call.method, value)):
+                troubles.append(trouble)
+                break
+        if seen.closed_twice:
+            troubles.append("handle closed twice")
+        if seen.left_open & self._owned(calls):
+            troubles.append("handle left open")
+        if seen.released:
+            troubles.append("references left")
+        if seen.elapsed_ns > self._engine.slow * 1e9:
+            troubles.append("slow")
+        return troubles
+
+    def _owned(self, calls: list[Call]) -> int:
+        """Handles that are the target's to close: those it was given before the protocol had ended."""
+        owned = 0
+        for call in calls:
+            for argument in call.args:
+                if argument.__class__ is Handle and argument.token >= 0:
+                    owned |= 1 << argument.token
+            if call.method in self._engine.contract.terminal:
+                break
+        return owned
+
+
+def _has_many_handles(calls: list[Call]) -> bool:
+    """Whether one of its handles is not there for screening."""
+    return any(isinstance(value, Handle) and value.token >= SYMBOLS for call in calls for value in call.args)

@@ -1,0 +1,208 @@
+"""Campaigns on native targets: played in C, a death costs nothing else of its batch, and a seed gives a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from sequences import CALLBACK, GOOD, calls, trace
+
+from fuzz import generate
+from fuzz.campaign import Campaign, CampaignOptions, Summary
+from fuzz.engine import Batch, Engine
+from fuzz.native import SAMPLE, NativeBatches
+from recorder.calls import Call, Handle
+from recorder.contract import Level, contract_of
+from recorder.text import call_text
+from replayer.batches import unpack_calls
+from replayer.sandbox_child import Journal
+from replayer.screening import screened
+from replayer.shared import SharedList
+from replayer.target import NativeTarget, load_target
+
+pytestmark = pytest.mark.native
+
+SEEDS = [calls(*GOOD), generate.conforming(contract_of(CALLBACK), Random(1), 30)]
+SIZE = 130
+
+Library = Callable[[str | Path], Path]
+
+
+@pytest.fixture
+def lists() -> Iterator[tuple[SharedList, SharedList]]:
+    made = SharedList(), SharedList()
+    yield made
+    for shared in made:
+        shared.close()
+
+
+@pytest.fixture
+def batches(
+    library: Library, lists: tuple[SharedList, SharedList], tmp_path: Path
+) -> Iterator[Callable[..., NativeBatches]]:
+    noted = tmp_path / "journal"
+    noted.write_bytes(bytes(16))
+    journal = Journal(str(noted))
+
+    def made(host: str | Path = "good_host", seeds: list[list[Call]] = SEEDS) -> NativeBatches:
+        target = load_target(f"{library(host)}:create")
+        assert isinstance(target, NativeTarget)
+        return NativeBatches(Engine(target, seeds, seed=3), target, journal, *lists)
+
+    yield made
+    journal.close()
+
+
+def played(made: NativeBatches, number: int, level: Level, start: int = 0, until: int = SIZE) -> Batch:
+    made.make(number, level, SIZE, start, until)
+    made.play(None)
+    return made.judged(level)
+
+
+def in_list(sequences: SharedList) -> list[list[Call]]:
+    return [unpack_calls(blob, CALLBACK) for blob in list(sequences)[:-1]]
+
+
+# ----------------------------------------------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_a_batch_is_the_engines(
+    batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList], level: Level, library: Library
+) -> None:
+    made = batches()
+    batch = played(made, 4, level, 20, 90)
+    engine = Engine(load_target(f"{library('good_host')}:create"), SEEDS, seed=3)
+    expected = [list(each) for _, each in engine.sequences(4, level, SIZE)][20:90]
+    assert in_list(lists[0]) == expected
+    assert (batch.done, batch.calls) == (70, sum(map(len, expected)))
+    assert batch.ended == sum(any(call.method == "Done" for call in each) for each in expected)
+    assert batch.suspects == [] and made.next is None
+    assert sum(batch.applied.values()) > 35
+
+
+def test_a_sample_is_played_strictly(
+    batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList]
+) -> None:
+    """And so is what has calls on several threads, or handles that screening has not."""
+    many = [*calls(GOOD[1]), Call("Done", (Handle(11), 0))]
+    made = batches(seeds=[*SEEDS, many])
+    strict: Counter[str] = Counter()
+    for number in range(12):
+        played(made, number, Level.LENIENT)
+        for place, (blob, result) in enumerate(zip(in_list(lists[0]), list(lists[1]), strict=True)):
+            if len(result) == 1:  # the player's: an empty list of troubles
+                sampled = (number * SIZE + place) % SAMPLE == 0
+                threads = any(call.thread for call in blob)
+                handles = any(isinstance(a, Handle) and a.token > 7 for call in blob for a in call.args)
+                strict["sampled" if sampled else "threads" if threads else "handles" if handles else "why?"] += 1
+            else:
+                assert screened(result).complete and len(screened(result).values) == len(blob)
+    assert strict["sampled"] == 12 * SIZE // SAMPLE + 1
+    assert strict["threads"] and strict["handles"] and not strict["why?"]
+
+
+def test_another_process_goes_on_where_one_died(
+    batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList]
+) -> None:
+    """All of the batch is judged, whoever played it; but not what the process died of."""
+    whole = played(batches("leaky_handle"), 0, Level.LENIENT)
+    assert whole.suspects
+    kept = list(lists[1])
+    first = whole.suspects[0].index
+    lists[1].clear()
+    lists[1].extend([*kept[: first + 1], b"", *kept[first + 2 : first + 3]])
+    other = batches("leaky_handle")
+    place = other.next
+    other.play(None)
+    again = other.judged(Level.LENIENT)
+    assert (place, other.next) == (first + 3, None)
+    assert again.done == whole.done - 1
+    assert again.suspects[0] == whole.suspects[0]
+
+
+def test_avoided_calls_are_not_made(
+    batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList]
+) -> None:
+    made = batches()
+    without = {(call.method, call.args) for call in SEEDS[0]}
+    made._engine.avoid |= without
+    batch = played(made, 0, Level.LENIENT)
+    assert 0 < batch.done < SIZE
+    assert without.isdisjoint((call.method, call.args) for each in in_list(lists[0]) for call in each)
+
+
+def test_a_batch_ends_at_its_deadline(batches: Callable[..., NativeBatches]) -> None:
+    made = batches()
+    made.make(0, Level.HOSTILE, SIZE, 10, SIZE)
+    made.play(0.0)
+    assert made.next == 10 and made.judged(Level.HOSTILE).done == 0
+
+
+REFUSES = """
+#include "callback.h"
+static int32_t METHOD error(Callback *self, int32_t result, const uint16_t *text) {
+    (void)result, (void)text;
+    return self->done ? (int32_t)0x8000FFFFu : S_OK;
+}
+static int32_t METHOD progress(Callback *self, const uint16_t *text, uint32_t index, uint32_t maximum) {
+    (void)self, (void)text;
+    return index > maximum ? (int32_t)0x80070057u : S_OK;
+}
+static const CallbackVtbl vtbl = {
+    callback_query_interface, callback_add_ref, callback_release, progress, error, callback_done,
+};
+EXPORT int32_t create(void **ppv) {
+    return callback_create(ppv, sizeof(Callback), &vtbl);
+}
+"""
+
+
+def test_a_refusal_is_suspect_where_the_order_of_calls_is_kept(
+    batches: Callable[..., NativeBatches], tmp_path: Path
+) -> None:
+    source = tmp_path / "refuses.c"
+    source.write_text(REFUSES)
+    made = batches(source)
+    assert played(made, 0, Level.CONFORMING).suspects == []
+    signatures = {s.signature for s in played(made, 1, Level.LENIENT).suspects}
+    assert signatures == {"refuses Progress with -2147024809 at level lenient"}
+    for suspect in played(made, 2, Level.HOSTILE).suspects:
+        methods = [call.method for call in suspect.calls]
+        assert "Done" not in methods[:-1]
+
+
+# --------------------------------------------------------------------------------------------------- campaigns
+
+
+def search(spec: str, runs: int, **options: object) -> Summary:
+    fixed = {"seed": 1, "max_time": 120.0, "max_runs": runs, "timeout": 1.0, "batch": SIZE, **options}
+    return Campaign(spec, [("good", trace(*GOOD))], CampaignOptions(**fixed)).run()  # type: ignore[arg-type]
+
+
+def shown(summary: Summary) -> object:
+    p = summary.progress
+    found = [
+        (f.name, f.count, f.executions, f.origin, [call_text(call, CALLBACK) for call in f.calls])
+        for f in summary.found
+    ]
+    return found, p.runs, p.calls, p.ended, p.deaths, p.unconfirmed, p.levels, p.applied
+
+
+@pytest.mark.parametrize("name", ["null_text", "leaky_handle"])
+def test_a_seed_gives_a_run(library: Library, name: str) -> None:
+    first, second = (search(f"{library(name)}:create", 300) for _ in range(2))
+    assert shown(first) == shown(second)
+    assert first.found and first.progress.runs == 300
+
+
+def test_deaths_cost_nothing_else_of_their_batch(library: Library) -> None:
+    """Each sequence is played once, whoever dies: none is missed and none counted twice."""
+    dying = search(f"{library('null_text')}:create", 4 * SIZE, level=Level.CONFORMING).progress
+    quiet = search(f"{library('good_host')}:create", 4 * SIZE, level=Level.CONFORMING).progress
+    assert dying.deaths > 20 and quiet.deaths == 0
+    assert dying.runs == quiet.runs == 4 * SIZE
+    assert dying.unconfirmed == 0
