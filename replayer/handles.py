@@ -1,14 +1,16 @@
 """Live handles for symbolic ones, and what became of them (H14).
 
 A Python target gets an `EventHandle`: an int that can be closed, like pywin32's PyHANDLE.  A native target gets
-a real handle: an event on Windows, elsewhere the read end of a pipe standing for one.  After each call the
-value of a handle that was closed is taken by a stranger at once, so that a second close hits something whose
-absence shows, and never a descriptor of ours.
+a real handle: an event on Windows, elsewhere one end of a socket pair standing for one.  After each call the value
+of a handle that was closed is taken by a stranger at once, so that a second close hits something whose absence
+shows, and never a descriptor of ours.  The stranger notices, too, when it is used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 from typing import Protocol
 
@@ -66,6 +68,10 @@ class Handles(Protocol):
     def left_open(self) -> list[int]:
         """Tokens of handles that were given out and never closed."""
 
+    def used_closed(self) -> list[int]:
+        """Tokens of handles that were used after they had been closed: whose stranger was signalled, reset, waited
+        for, read or written, as far as that leaves a trace."""
+
     def release(self) -> None:
         """Close what is still open."""
 
@@ -89,33 +95,44 @@ class PythonHandles:
     def left_open(self) -> list[int]:
         return [token for token, handle in self._given.items() if token >= 0 and not handle.closes]
 
+    def used_closed(self) -> list[int]:
+        """A closed EventHandle is only a number: nothing can be done with it."""
+        return []
+
     def release(self) -> None:
         self._given.clear()
 
 
 class NativeHandles:
-    """Descriptors of pipes standing for events, on systems other than Windows."""
+    """Ends of socket pairs standing for events, on systems other than Windows.
+
+    Like an event's, such a descriptor is signalled while it is readable.  The stranger is readable: who reads it
+    takes away what is there, and what is written to it arrives at the other end.
+    """
 
     def __init__(self) -> None:
         self._given: dict[int, int] = {}  # token -> descriptor
         self._identity: dict[int, tuple[int, int]] = {}
-        self._other_ends: list[int] = []
+        self._other_ends: list[socket.socket] = []
         # token -> identity of what took the closed value; None where that is the target's own, which we let be
         self._strangers: dict[int, tuple[int, int] | None] = {}
+        self._watched: dict[int, socket.socket] = {}  # token -> the other end of its stranger
+        self._used: list[int] = []
 
     def live(self, handle: Handle) -> int:
         token = handle.token
         if token < 0:
             return token
         if token not in self._given:
-            descriptor, other = os.pipe()
-            self._other_ends.append(other)
+            descriptor, _ = self._pair()
             self._given[token] = descriptor
             self._identity[token] = _identity(descriptor)
         return self._given[token]
 
     def after_call(self) -> None:
         for token, descriptor in self._given.items():
+            if token in self._watched:
+                self._look(token)
             if token in self._strangers:
                 continue
             found = _identity(descriptor)
@@ -124,13 +141,35 @@ class NativeHandles:
             elif found != self._identity[token]:
                 self._strangers[token] = None
 
-    def _plant(self, token: int, descriptor: int) -> None:
-        stranger, other = os.pipe()
+    def _pair(self) -> tuple[int, socket.socket]:
+        """A descriptor, and the other end of it; neither ever blocks."""
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        other.setblocking(False)
         self._other_ends.append(other)
+        return one.detach(), other
+
+    def _plant(self, token: int, descriptor: int) -> None:
+        stranger, other = self._pair()
         if stranger != descriptor:
-            os.dup2(stranger, descriptor)
+            os.dup2(stranger, descriptor, inheritable=False)
             os.close(stranger)
+        other.send(_CONTENT)
         self._strangers[token] = _identity(descriptor)
+        self._watched[token] = other
+
+    def _look(self, token: int) -> None:
+        """Whether a stranger was read or written; one that was is not watched any more, nor one that is gone."""
+        descriptor, other = self._given[token], self._watched[token]
+        if _identity(descriptor) != self._strangers[token]:
+            del self._watched[token]
+            return
+        written = b""
+        with contextlib.suppress(BlockingIOError):
+            written = other.recv(len(_CONTENT))
+        if written or not _holds_content(descriptor):
+            del self._watched[token]
+            self._used.append(token)
 
     def closed_twice(self) -> list[int]:
         return [
@@ -142,13 +181,28 @@ class NativeHandles:
     def left_open(self) -> list[int]:
         return [token for token in self._given if token not in self._strangers]
 
+    def used_closed(self) -> list[int]:
+        return self._used
+
     def release(self) -> None:
         for token, descriptor in self._given.items():
             if _identity(descriptor) in (self._identity[token], self._strangers.get(token)):  # and nobody else's
                 os.close(descriptor)
-        for descriptor in self._other_ends:
-            os.close(descriptor)
+        for other in self._other_ends:
+            other.close()
         self.__init__()  # type: ignore[misc]
+
+
+_CONTENT = b"stranger"  # as long as what an eventfd takes and gives
+
+
+def _holds_content(descriptor: int) -> bool:
+    """Whether all that a stranger was given to hold is still to be read from it."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as stranger:
+            return stranger.recv(2 * len(_CONTENT), socket.MSG_PEEK) == _CONTENT
+    except OSError:  # nothing is there
+        return False
 
 
 _CLOSED = (0, 0)
@@ -164,7 +218,11 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 class WindowsHandles:
-    """Real events.  A closed event's value is given out again by the next CreateEvent: that is the stranger."""
+    """Real events.  A closed event's value is given out again by the next CreateEvent: that is the stranger.
+
+    The stranger resets itself when it is waited for.  At every third look it is left signalled, else not: so it
+    shows that it was waited for or reset, and that it was set.
+    """
 
     def __init__(self) -> None:
         import ctypes
@@ -179,9 +237,13 @@ class WindowsHandles:
         self._strangers: set[int] = set()
         self._planted: set[int] = set()
         self._spare: list[int] = []
+        self._watched: dict[int, int] = {}  # token -> how often its stranger was looked at
+        self._used: list[int] = []
+        self._kernel.SetEvent.argtypes = (ctypes.c_void_p,)
+        self._kernel.WaitForSingleObject.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
 
-    def _event(self) -> int:
-        return int(self._kernel.CreateEventW(None, 1, 0, None))
+    def _event(self, *, manual: bool = True) -> int:
+        return int(self._kernel.CreateEventW(None, manual, 0, None))
 
     def _open(self, value: int) -> bool:
         import ctypes
@@ -197,21 +259,39 @@ class WindowsHandles:
 
     def after_call(self) -> None:
         for token, value in self._given.items():
+            if token in self._watched:
+                self._look(token, value)
             if token in self._strangers or self._open(value):
                 continue
             self._strangers.add(token)
             for _ in range(16):
-                event = self._event()
+                event = self._event(manual=False)
                 if event == value:
                     self._planted.add(token)
+                    self._watched[token] = 0
                     break
                 self._spare.append(event)
+
+    def _look(self, token: int, value: int) -> None:
+        """Whether a stranger was set or waited for; one that was is not watched any more, nor one that is gone."""
+        looks = self._watched.pop(token)
+        if not self._open(value):
+            return
+        if (self._kernel.WaitForSingleObject(value, 0) == 0) != (looks % 3 == 2):
+            self._used.append(token)
+            return
+        self._watched[token] = looks + 1
+        if self._watched[token] % 3 == 2:
+            self._kernel.SetEvent(value)
 
     def closed_twice(self) -> list[int]:
         return [token for token in self._planted if not self._open(self._given[token])]
 
     def left_open(self) -> list[int]:
         return [token for token in self._given if token not in self._strangers]
+
+    def used_closed(self) -> list[int]:
+        return self._used
 
     def release(self) -> None:
         for value in {*self._given.values(), *self._spare}:
@@ -221,6 +301,8 @@ class WindowsHandles:
         self._strangers.clear()
         self._planted.clear()
         self._spare.clear()
+        self._watched.clear()
+        self._used.clear()
 
 
 def native_handles() -> Handles:

@@ -291,7 +291,12 @@ ORACLES = {
         Oracle("slow", "H18", "a call took longer than --slow seconds", _slow),
         Oracle("invalid-result", "H6", "an answer that is no 32-bit HRESULT", _invalid_result),
         Oracle("failure", "H6", "a failure answered to a sequence that keeps to the contract", _failure),
-        Oracle("handle", "H14", "the handle given to Done was leaked or closed twice", _observed("handle", "H14")),
+        Oracle(
+            "handle",
+            "H14",
+            "the handle given to Done was never closed, closed twice, or used after it had been closed",
+            _observed("handle", "H14"),
+        ),
         Oracle(
             "identity",
             "H1",

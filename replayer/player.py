@@ -123,7 +123,7 @@ class _Session:
         self._methods = {m.name: m for m in target.interface.slots}
         self._unknown = target.interface.unknown
         self._before: set[threading.Thread] = set()
-        self._closed_twice: set[int] = set()
+        self._misused: set[tuple[int, str]] = set()  # handles, by token, and what was wrong with them
         self._terminal = contract_of(target.interface).terminal
         self._ended = False
         self._owned: dict[int, int] = {}  # token -> call that gave it, before the protocol had ended
@@ -261,12 +261,14 @@ class _Session:
 
     def _check_handles(self, handles: Handles, number: int) -> None:
         handles.after_call()
-        for token in handles.closed_twice():
-            if token not in self._closed_twice:
-                self._closed_twice.add(token)
-                self.observations.append(
-                    Observation("handle", number, f"handle {token} was closed more than once")
-                )
+        for tokens, what in (
+            (handles.closed_twice(), "was closed more than once"),
+            (handles.used_closed(), "was used after it had been closed"),
+        ):
+            for token in tokens:
+                if (token, what) not in self._misused:
+                    self._misused.add((token, what))
+                    self.observations.append(Observation("handle", number, f"handle {token} {what}"))
 
     def _join(self, lanes: _Lanes) -> None:
         """Wait a moment for threads that the target started, so that what they raise belongs to this sequence."""

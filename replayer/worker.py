@@ -1,9 +1,9 @@
 """The job that a sandbox child does for the player: play one trace on the target, or a batch of sequences.
 
-A trace comes in the request, and its run goes back in the reply.  So does the answer to one question that a native
-object may die of (WITHOUT_PPV).  A batch comes in one shared list, and what came
-of each of its sequences goes into another as soon as it has been played, by the player or by a screening; the
-journal says which one is under way (replayer.batches.position).
+A trace comes in the request, and its run goes back in the reply.  So does the answer to one question that a
+native object may die of (WITHOUT_PPV).  A batch comes in one shared list, and what came of each of its sequences
+goes into another as soon as it has been played, by the player or by a screening; the journal says which one is
+under way (replayer.batches.position).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from recorder.calls import NOT_RUN, Outcome
+from recorder.endings import give_in
 from recorder.endings import give_in
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
@@ -69,7 +70,11 @@ def _ask_without_ppv(target: Target, journal: Journal) -> list[str]:
         return []
     instance = target.instance()
     journal.note(Phase.ASKING, 0)
-    breach = ask_without_ppv(instance.pointer, target.interface)
+    try:
+        breach = ask_without_ppv(instance.pointer, target.interface)
+    except OSError as error:
+        give_in(error)  # a fault ends the process, also where ctypes has caught it
+        raise
     instance.close()
     return [breach.rule, breach.message] if breach else []
 
