@@ -14,7 +14,6 @@ from typing import Any
 
 from recorder.calls import NOT_RUN, Outcome
 from recorder.endings import give_in
-from recorder.endings import give_in
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
