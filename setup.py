@@ -16,7 +16,7 @@ LIMITED_API = "0x030B0000"
 SOURCES = {
     "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record")],
     "replayer._native.core": [
-        f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages")
+        f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages", "fault")
     ],
 }
 

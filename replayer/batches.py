@@ -110,11 +110,15 @@ def _speller(method: Method) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 
 class Numbered:
-    """A journal for one sequence of a batch: notes its number with the call's."""
+    """A journal for one sequence of a batch: notes its number with the call's.
+
+    Native code notes by itself: in `cells`, as second number, `base` and the call's number.
+    """
 
     def __init__(self, journal: Journal, sequence: int):
         self._note = journal.note
-        self._sequence = sequence << 32
+        self._sequence = self.base = sequence << 32
+        self.cells = getattr(journal, "cells", None)
 
     def note(self, a: int, b: int) -> None:
         self._note(a, self._sequence | b)

@@ -27,6 +27,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
 from replayer.batches import Fragments, position, unpack_outcomes
+from replayer.faults import Meaning
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.screening import Screened, screened
@@ -250,7 +251,7 @@ class Isolated(_Closing):
         if phase == Phase.MAKING or not trace.calls:
             raise self._no_instance(death)
         late = ", after it returned" if phase == Phase.ENDING else ""
-        return _cut_run(trace, number, replace(death, detail=death.detail + late))
+        return _cut_run(trace, number, replace(death, detail=death.detail + late), self.spec)
 
     def _no_instance(self, death: Death) -> TargetError:
         what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
@@ -274,13 +275,32 @@ _DAMAGED = Outcome(OutcomeKind.CRASHED, None, detail="its answer was damaged")
 _ANSWER_LOST = Outcome(OutcomeKind.RETURNED, None, detail="the answer was lost with the process")
 
 
-def _cut_run(trace: Trace, inside: int, death: Death) -> Run:
+def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
     """A run that ended in the middle of a call: the calls before it had returned, those after it never ran."""
-    calls = trace.calls
+    calls, fault = trace.calls, death.fault
+    detail, place, stack = death.detail, place_in(death.stack), death.stack
+    observations: tuple[Observation, ...] = ()
+    if fault is not None:
+        if is_library_spec(spec) or not place:
+            place = fault.place(spec.rpartition(":")[0])
+        if fault.frames:
+            stack = f"Native stack, innermost frame first:\n{fault.stack}\n{stack}"
+        if fault.sentence:
+            detail = f"{detail}: {fault.sentence}"
+            observations = (Observation(_OF_MEANING[fault.meaning], inside, detail, place),)
     outcomes = [_ANSWER_LOST] * inside
-    outcomes.append(Outcome(death.kind, None, 0, death.detail, place_in(death.stack)))
+    outcomes.append(Outcome(death.kind, None, 0, detail, place))
     outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
-    return Run(_played(trace, outcomes), stack=death.stack)
+    return Run(_played(trace, outcomes), observations, stack)
+
+
+_OF_MEANING = {  # the oracle that takes it
+    Meaning.PAST_END: "string-bounds",
+    Meaning.BEFORE_START: "string-bounds",
+    Meaning.WROTE: "string-bounds",
+    Meaning.USED_LATER: "string-lifetime",
+    Meaning.STACK_OVERFLOW: "stack-overflow",
+}
 
 
 def _played(trace: Trace, outcomes: list[Outcome]) -> Trace:

@@ -169,12 +169,35 @@ class Course:
             self._levels.append((level, broken))
 
 
+_EXPLAINED = (
+    "string-lifetime",
+    "string-bounds",
+    "stack-overflow",
+)  # deaths of which more is known than their name
+
+
 def _crash(judge: Judge, run: Run) -> Iterator[_Hit]:
+    explained = {seen.number for seen in run.observations if seen.kind in _EXPLAINED}
     for number, _, outcome in run.trace.played:
         if outcome is None or outcome.kind is not OutcomeKind.CRASHED:
             continue
+        if number in explained or _overflowed(outcome):
+            continue
         if not _ended_itself(outcome) and "memory limit" not in outcome.detail:
             yield "X1", number, outcome.detail, outcome.place
+
+
+def _overflowed(outcome: Outcome) -> bool:
+    """Windows has a name for it."""
+    return outcome.kind is OutcomeKind.CRASHED and "stack overflow" in outcome.detail.lower().replace("_", " ")
+
+
+def _stack_overflow(judge: Judge, run: Run) -> Iterator[_Hit]:
+    yield from _observed("stack-overflow", "X12")(judge, run)
+    seen = {seen.number for seen in run.observations if seen.kind == "stack-overflow"}
+    for number, _, outcome in run.trace.played:
+        if outcome and number not in seen and _overflowed(outcome):
+            yield "X12", number, outcome.detail, outcome.place
 
 
 def _exit(judge: Judge, run: Run) -> Iterator[_Hit]:
@@ -309,6 +332,19 @@ ORACLES = {
             "reference counts do not add up, or the object is still there after its last Release",
             _observed("references", "H5"),
         ),
+        Oracle(
+            "string-lifetime",
+            "H11",
+            "the text of a call was used after the call had returned",
+            _observed("string-lifetime", "H11"),
+        ),
+        Oracle(
+            "string-bounds",
+            "X9",
+            "a text was read beyond its ends, or written to",
+            _observed("string-bounds", "X9"),
+        ),
+        Oracle("stack-overflow", "X12", "a call used up its thread's stack", _stack_overflow),
         Oracle("mismatch", "X8", "an answer differs from the recorded one (--match-results)", _mismatch),
     )
 }
@@ -356,6 +392,16 @@ CODES = {
         "The target ended the process: exit(), os._exit() or SystemExit.",
         "A callback is a guest in its host's process.",
         "Report the failure instead.",
+    ),
+    "X9": _Code(
+        "A native target read before the start or past the end of a text, or wrote to it.",
+        "What lies there is somebody else's: the host shows garbage, or changes the caller's memory.",
+        "Stop at the NUL, and copy the text before changing it.",
+    ),
+    "X12": _Code(
+        "A call used up the stack of its thread, by recursion or by large local variables.",
+        "A provider's thread may have less stack than a test's; the process dies without a word.",
+        "The place is where the recursion began: bound its depth, or keep large buffers on the heap.",
     ),
     "X8": _Code(
         "The answer to a call is not the one that was recorded.",

@@ -20,12 +20,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from recorder.calls import Call, Handle, Opaque, Outcome, OutcomeKind, Trace
+from recorder.calls import NOT_RUN, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import contract_of, fits
 from recorder.endings import fault_text, give_in
-from recorder.interface import Method
+from recorder.interface import Method, Type
 from recorder.writer import storable
+from replayer.compiled import Compiled, open_compiled
+from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
+from replayer.holding import Holding
 from replayer.identity import Breach
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
@@ -60,6 +63,8 @@ class PlayOptions:
     `join_seconds`: how long to wait at the end for threads that the target started.  `collect`: the oldest
     generation of garbage that is collected at the end, for a `__del__` behind a cycle; 2 finds all of it and
     costs a few milliseconds.  `skip`: names of oracles that need not look at a native object (replayer.unknown).
+    `guard`: how closely a native target's texts are watched; with a `seed`, which is not 0, some of them stand at
+    the start of a page, so that reading before them faults.
     """
 
     pace: float | None = None
@@ -67,6 +72,11 @@ class PlayOptions:
     join_seconds: float = 0.2
     collect: int = 0
     skip: Sequence[str] = ()
+    guard: Guard = Guard.STRICT
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "guard", Guard(self.guard))  # a number, where it comes from another process
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,8 @@ class _Session:
         self._terminal = contract_of(target.interface).terminal
         self._ended = False
         self._owned: dict[int, int] = {}  # token -> call that gave it, before the protocol had ended
+        self._compiled: Compiled | None = None
+        self._texts: GuardedTexts | None = None  # for calls on a native target that are not compiled
 
     def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
         self._before = set(threading.enumerate())
@@ -136,6 +148,14 @@ class _Session:
         except TargetError as error:
             self._give_in(error.__context__)  # what the factory raised
             raise
+        if not self.target.native:
+            return self._play_on(instance, calls)
+        if self.options.guard is not Guard.NONE:
+            self._texts = GuardedTexts()
+        with open_compiled(self.target.interface, self.options.guard, self.options.seed) as self._compiled:
+            return self._play_on(instance, calls)
+
+    def _play_on(self, instance: Instance, calls: tuple[Call, ...]) -> list[Outcome]:
         custody = self._take(instance, calls)
         outcomes: list[Outcome] = []
         with _Lanes({c.thread for c in calls}, self.options.main_thread) as lanes:
@@ -179,17 +199,54 @@ class _Session:
             self._give_in(error)
             self.observations.append(Observation(kind, self.number, f"{what}: {crash}", code=code))
 
-    def _make_all(self, instance: Instance, calls: Iterable[Call], outcomes: list[Outcome]) -> None:
+    def _make_all(self, instance: Instance, calls: Sequence[Call], outcomes: list[Outcome]) -> None:
+        holding = instance.holding
+        if self._compiled is not None and holding is not None and not self.options.pace:
+            self._make_compiled(self._compiled, holding, instance, calls, outcomes)
+            return
         for call in calls:
-            self.number = number = len(outcomes)
+            self.number = len(outcomes)
             if self.options.pace:
                 self._wait(call)
-            if self.journal is not None:
-                self.journal.note(Phase.CALLS, number)
-            outcomes.append(self._make(instance, call))
-            self._check_handles(instance.handles, number)
-            if instance.invariant is not None and self._check(instance.invariant, number):
-                instance.invariant = None  # what follows a broken invariant is its consequence
+            self._note(Phase.CALLS, self.number)
+            self._came(instance, call, self._refused(instance, call) or self._make(instance, call), outcomes)
+
+    def _make_compiled(
+        self,
+        compiled: Compiled,
+        holding: Holding,
+        instance: Instance,
+        calls: Sequence[Call],
+        outcomes: list[Outcome],
+    ) -> None:
+        """The calls that can be made, one run of them after the other."""
+        first = len(outcomes)
+
+        def came(made: list[Outcome]) -> None:
+            for outcome in made:
+                call = calls[len(outcomes) - first]
+                self._given(call, len(outcomes))
+                self._came(instance, call, outcome, outcomes)
+
+        while (done := len(outcomes) - first) < len(calls):
+            self.number = len(outcomes)
+            self._note(Phase.CALLS, self.number)
+            refusals = (self._refused(instance, call) for call in calls[done:])
+            run = list(itertools.takewhile(lambda item: item[1] is None, zip(calls[done:], refusals, strict=True)))
+            if not run:
+                self._came(instance, calls[done], self._refused(instance, calls[done]), outcomes)
+            elif not compiled.play(
+                [call for call, _ in run], self.number, holding, instance.handles, self.journal, came
+            ):
+                self._came(instance, calls[done], self._make(instance, calls[done]), outcomes)
+
+    def _came(self, instance: Instance, call: Call, outcome: Outcome | None, outcomes: list[Outcome]) -> None:
+        """What there is to look at after each call."""
+        self.number = number = len(outcomes)
+        outcomes.append(outcome or NOT_RUN)
+        self._check_handles(instance.handles, number)
+        if instance.invariant is not None and self._check(instance.invariant, number):
+            instance.invariant = None  # what follows a broken invariant is its consequence
 
     def _note(self, phase: int, number: int) -> None:
         if self.journal is not None:
@@ -207,23 +264,36 @@ class _Session:
             self._note(Phase.WAITING + tick, self.number)
             time.sleep(min(ahead, _NOTE_SECONDS))
 
-    def _make(self, instance: Instance, call: Call) -> Outcome:
+    def _refused(self, instance: Instance, call: Call) -> Outcome | None:
+        """The outcome of a call that cannot be made."""
         method = self._methods.get(call.method)
-        function = instance.methods.get(call.method)
-        if method is None or function is None:
+        if method is None or call.method not in instance.methods:
             why = f"{call.method} is IUnknown's: a Python object has none"
-            return Outcome(OutcomeKind.NOT_RUN, None, detail=why)
-        if any(isinstance(value, Opaque) for value in call.args):
-            return Outcome(OutcomeKind.NOT_RUN, None, detail="an argument was recorded only as it looked")
-        if self.target.native:
-            if call.method in self._unknown:
-                return Outcome(OutcomeKind.NOT_RUN, None, detail="the player holds its own reference")
-            if not all(map(fits, method.inputs, call.args)) or len(call.args) != len(method.inputs):
-                return Outcome(OutcomeKind.NOT_RUN, None, detail="arguments that the ABI cannot carry")
-        args = [instance.handles.live(a) if isinstance(a, Handle) else a for a in call.args]
+        elif any(isinstance(value, Opaque) for value in call.args):
+            why = "an argument was recorded only as it looked"
+        elif self.target.native and not (
+            len(call.args) == len(method.inputs) and all(map(fits, method.inputs, call.args))
+        ):
+            why = "arguments that the ABI cannot carry"
+        else:
+            return None
+        return Outcome(OutcomeKind.NOT_RUN, None, detail=why)
+
+    def _given(self, call: Call, number: int) -> None:
+        """A call that may hand handles over is made."""
         if not self._ended:
-            self._owned.update((a.token, self.number) for a in call.args if isinstance(a, Handle))
+            self._owned.update((a.token, number) for a in call.args if isinstance(a, Handle))
             self._ended = call.method in self._terminal
+
+    def _make(self, instance: Instance, call: Call) -> Outcome:
+        method, function = self._methods[call.method], instance.methods[call.method]
+        args: list[Any] = [instance.handles.live(a) if isinstance(a, Handle) else a for a in call.args]
+        if self._texts is not None:
+            args = [
+                self._texts.place(a) if isinstance(a, str) and p.type is Type.TEXT else a
+                for p, a in zip(method.inputs, args, strict=True)
+            ]
+        self._given(call, self.number)
         started = time.perf_counter_ns()
         try:
             answer = function(*args)
@@ -237,7 +307,12 @@ class _Session:
             return Outcome(
                 OutcomeKind.RAISED, None, elapsed, one_line(error), self.target.place(error.__traceback__)
             )
-        return _returned(method, answer, time.perf_counter_ns() - started)
+        outcome = _returned(method, answer, time.perf_counter_ns() - started)
+        if self._texts is not None:
+            self._texts.returned()
+        if instance.holding is not None and call.method in self._unknown:
+            return instance.holding.noted(call.method, outcome)
+        return outcome
 
     def _give_in(self, error: BaseException | None) -> None:
         """In a sandbox a fault of native code ends the process, even where ctypes has caught it."""
@@ -293,9 +368,12 @@ class _Session:
                     self.observations.append(Observation("handle", self._owned[token], message))
         with self._seeing_crashes("references", "H5", "the last Release crashed"):
             if custody:
+                custody.counted(instance.holding.count - 1 if instance.holding else 0)
                 self._broken("references", custody.release(self.options.join_seconds))
             else:
                 instance.close()
+        if self._texts is not None:
+            self._texts.release()
         self._check_handles(handles, last)  # the object may have closed one as it went
         handles.release()
         instance.methods.clear()

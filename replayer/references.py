@@ -43,9 +43,9 @@ class References:
             self._unknown.AddRef()
         self._held += spare
 
-    def gave_up(self) -> None:
-        """One of the player's references was released by a call of the sequence."""
-        self._held -= 1
+    def counted(self, change: int) -> None:
+        """So many more are the player's, or fewer, by calls of the sequence."""
+        self._held += change
 
     def end(self, patience: float) -> Iterator[str]:
         """Give all references back; yields what is wrong.

@@ -4,6 +4,7 @@
                      --line--> template        stack! kill! next! -- and how each worker ended
     parent and worker map one journal file     (sequence, call): what was under way when it ended
     parent and worker know one stack file      faulthandler writes there
+    parent and worker map one fault record     the compiled core writes there, see replayer.faults
 
 The child that is started is a *template*: it imports the job's module (and the target, in the job's `preload`)
 once, then forks a worker.  The worker makes the job and serves; when it ends, the template says how and forks the
@@ -46,6 +47,7 @@ import msgpack
 from recorder.calls import OutcomeKind
 from recorder.endings import ending
 from recorder.errors import SynctapeError
+from replayer.faults import Fault, FaultFile
 from replayer.sandbox_child import (
     IMPORTING,
     KILL,
@@ -85,13 +87,15 @@ class Death:
 
     `kind` is CRASHED or HUNG; `detail` names the signal, NTSTATUS or exit code, the time it was given, or the
     memory limit it ran into.  `position` is what the journal's last note said, (0, 0) if the request made none.
-    `stack` is the Python stack of the child as faulthandler writes it, "" where there is none.
+    `stack` is the Python stack of the child as faulthandler writes it, "" where there is none.  `fault` is what
+    the child's compiled core wrote of a native fault.
     """
 
     kind: OutcomeKind
     detail: str
     position: tuple[int, int] = (0, 0)
     stack: str = ""
+    fault: Fault | None = None
 
 
 class Sandbox:
@@ -257,7 +261,8 @@ class Sandbox:
 
     def _bury(self, child: _Child, end: _Event, kind: OutcomeKind, detail: str, stack: str = "") -> Death:
         """The Death to report; a template, if one outlived it, forks the next worker meanwhile."""
-        death = Death(kind, detail, child.journal.position, stack or child.stack.read())
+        fault = child.fault.read() if kind is OutcomeKind.CRASHED else None
+        death = Death(kind, detail, child.journal.position, stack or child.stack.read(), fault)
         self._ready = False
         if isinstance(end, _End) and not end.whole:
             child.renew()
@@ -339,6 +344,7 @@ class _Child:
             folder = Path(self._folder)
             self.journal = opened.enter_context(contextlib.closing(_new_journal(folder / "journal")))
             self.stack = opened.enter_context(contextlib.closing(_StackFile(folder / "stack")))
+            self.fault = opened.enter_context(contextlib.closing(FaultFile(folder / "fault")))
             self._selector = opened.enter_context(selectors.DefaultSelector())
             self._data, self._theirs = map(opened.enter_context, _socket_pair())
             self._line: socket.socket | None = None
@@ -419,6 +425,7 @@ class _Child:
         self._incoming.clear()
         self.journal.note(UNSTARTED, 0)
         self.stack.forget()
+        self.fault.forget()
         self._tell(NEXT)
 
     def stop(self) -> None:

@@ -18,8 +18,8 @@ makes the job and serves.  A second socket, the line, joins template and parent:
 KILL, NEXT), up goes one exit code as a frame whenever a worker has ended.  The line's end is the parent's end:
 the template then ends its worker and itself.
 
-Standard library and msgpack only, besides the root of the errors: a target starts in a process that is as empty
-as can be.
+Standard library and msgpack only, besides the root of the errors and the compiled core: a target starts in a
+process that is as empty as can be.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ from typing import Any, BinaryIO, NoReturn
 import msgpack
 
 from recorder.errors import SynctapeError
+from recorder.native import core_of
+from replayer.faults import watch_faults
 
 __all__ = [
     "IMPORTING",
@@ -147,6 +149,7 @@ def _live(start: dict[str, Any]) -> None:
             _die_with(line, False)
             leash = connection.guarded(_fork_workers, connection.socket, line, start["folder"])
             _die_with(leash, True)
+        watch_faults(core_of("replayer").module, os.path.join(start["folder"], "fault"))
         if plan["memory"] is not None and sys.platform != "win32":
             _limit_memory(plan["memory"])  # on Windows the parent has done it
         journal.note(MAKING, 0)
@@ -311,7 +314,7 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str) -> sock
 
 def _leave(folder: str) -> NoReturn:
     """End, the parent having gone; if it could not clean up any more, this does."""
-    for name in ("journal", "stack"):
+    for name in ("journal", "stack", "fault"):
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(folder, name))
     with contextlib.suppress(OSError):

@@ -24,6 +24,7 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.handles import Handles, PythonHandles, native_handles
+from replayer.holding import Holding
 
 __all__ = ["Instance", "NativeTarget", "Target", "TargetError", "is_library_spec", "load_target", "object_target"]
 
@@ -42,7 +43,7 @@ class Instance:
     `promises` is what the host says of itself: "closes-handle" makes a handle that Done was given and that is
     still open at the end a finding (U2 leaves open who closes it).  `pointer` is a native object's, with the one
     reference that `close` gives back; `live` counts its library's objects, if that keeps a count, and `others` is
-    what it said before this one was made.
+    what it said before this one was made.  `holding` counts what the sequence's own calls do to the references.
     """
 
     methods: dict[str, Callable[..., Any]]
@@ -54,6 +55,7 @@ class Instance:
     pointer: int = 0
     live: Callable[[], int] | None = None
     others: int = 0
+    holding: Holding | None = None
 
 
 class Target(Protocol):
@@ -255,15 +257,17 @@ class NativeTarget:
         wrapped = com.wrap(pointer, self.interface)
         first.Release()
         methods = {m.name: getattr(wrapped, m.name) for m in self.interface.slots}
+        holding = Holding(pointer)
         return Instance(
             methods,
             native_handles(),
             wrapped,
             promises=frozenset({"closes-handle"}),
-            close=wrapped.Release,
+            close=holding.release,
             pointer=pointer,
             live=self._live,
             others=others,
+            holding=holding,
         )
 
     def owns(self, filename: str) -> bool:

@@ -57,6 +57,10 @@ class Custody:
             return []
         return self._identity.compare(self._first, self._identity.look())
 
+    def counted(self, change: int) -> None:
+        """The sequence's own calls changed how many references are the player's."""
+        self._references.counted(change)
+
     def release(self, patience: float) -> list[Breach]:
         """Give all references back, and say what is wrong with them; `patience`: see References.end."""
         broken = [Breach("H5", message) for message in self._references.end(patience)]

@@ -2,6 +2,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "fault.h"
 #include "player.h"
 #include "screen.h"
 
@@ -77,21 +78,22 @@ static void release_buffers(Buffers *b) {
 
 static PyObject *play(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     const char *signature = "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, "
-                            "stop_at_handles)";
+                            "journal_base, stop_at_handles)";
     SynPlayer *player;
     SynPlay p = {0};
     Buffers b = {0};
     SynStatus status = SYN_MALFORMED;
     int failed;
     (void)self;
-    if (count != 11)
+    if (count != 12)
         return wrong_count(signature);
     if ((player = PyCapsule_GetPointer(args[0], PLAYER)) == NULL)
         return NULL;
     p.object = PyLong_AsVoidPtr(args[1]);
     p.references = (uint32_t)PyLong_AsUnsignedLong(args[2]);
     p.first = PyLong_AsUnsignedLongLong(args[4]);
-    p.stop_at_handles = PyObject_IsTrue(args[10]);
+    p.journal_base = PyLong_AsUnsignedLongLong(args[10]);
+    p.stop_at_handles = PyObject_IsTrue(args[11]);
     if (PyErr_Occurred())
         return NULL;
     if (p.object == NULL) {
@@ -110,12 +112,12 @@ static PyObject *play(PyObject *self, PyObject *const *args, Py_ssize_t count) {
         p.elapsed = b.elapsed.buf;
         p.outputs = b.outputs.buf;
         p.capacity = (size_t)b.values.len / sizeof *p.values;
-        p.journal = b.journal.buf;
+        p.journal = b.journal.buf == NULL ? NULL : (volatile uint64_t *)b.journal.buf + 1; /* after the phase */
         if ((p.values != NULL && p.capacity == 0) ||
             (p.elapsed != NULL && (size_t)b.elapsed.len / sizeof *p.elapsed < p.capacity) ||
             (p.outputs != NULL && (size_t)b.outputs.len / sizeof *p.outputs / SYN_MAX_WORDS < p.capacity) ||
             ((p.elapsed != NULL || p.outputs != NULL) && p.values == NULL) ||
-            (p.journal != NULL && (size_t)b.journal.len < sizeof *p.journal)) {
+            (p.journal != NULL && (size_t)b.journal.len < 2 * sizeof *p.journal)) {
             PyErr_SetString(PyExc_ValueError, "a buffer has no room");
             failed = 1;
         }
@@ -231,13 +233,51 @@ static PyObject *play_list(PyObject *self, PyObject *const *args, Py_ssize_t cou
                          (int)batch.answer);
 }
 
+static PyObject *release(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    SynPlay p = {0};
+    int64_t answer = -1;
+    (void)self;
+    if (count != 2)
+        return wrong_count("release(object, references)");
+    p.object = PyLong_AsVoidPtr(args[0]);
+    p.references = (uint32_t)PyLong_AsUnsignedLong(args[1]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (p.object != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        answer = syn_play_release(&p);
+        Py_END_ALLOW_THREADS
+    }
+    return PyLong_FromLongLong(answer);
+}
+
+/* ------------------------------------------------------------------------------------------------------- faults */
+
+static PyObject *watch(PyObject *self, PyObject *memory) {
+    static Py_buffer kept; /* as long as the process, which may fault at any time */
+    Py_buffer buffer;
+    (void)self;
+    if (PyObject_GetBuffer(memory, &buffer, PyBUF_WRITABLE) != 0)
+        return NULL;
+    if (buffer.len < SYN_FAULT_BYTES || syn_fault_watch(buffer.buf) != 0) {
+        PyBuffer_Release(&buffer);
+        PyErr_SetString(PyExc_ValueError, "too little memory for a fault record, or no handlers");
+        return NULL;
+    }
+    if (kept.obj != NULL)
+        PyBuffer_Release(&kept);
+    kept = buffer;
+    Py_RETURN_NONE;
+}
+
 /* ------------------------------------------------------------------------------------------------------- module */
 
 static PyMethodDef methods[] = {
     {"player", FASTCALL(make_player), METH_FASTCALL,
      "player(description, guard, slots, seed): a player for one interface (player.h)"},
     {"play", FASTCALL(play), METH_FASTCALL,
-     "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, stop_at_handles):\n"
+     "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, "
+     "journal_base, stop_at_handles):\n"
      "make calls; gives (status, made, read, references, handed)"},
     {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
     {"screen", FASTCALL(make_screen), METH_FASTCALL,
@@ -245,6 +285,9 @@ static PyMethodDef methods[] = {
     {"play_list", FASTCALL(play_list), METH_FASTCALL,
      "play_list(screen, sequences, results, journal, number, stop, slow): play sequences of a list; gives (status, "
      "number, needed, answer)"},
+    {"release", FASTCALL(release), METH_FASTCALL,
+     "release(object, references): give them back; what the last Release answered, -1 if there was none"},
+    {"watch", watch, METH_O, "watch(memory): have faults of this process written there (fault.h)"},
     {NULL, NULL, 0, NULL},
 };
 

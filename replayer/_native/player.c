@@ -3,6 +3,7 @@
 #endif
 #include "player.h"
 
+#include "fault.h"
 #include "msgpack.h"
 #include "wide.h"
 
@@ -437,7 +438,7 @@ static int gives_handle(const Method *method, const SynWord *words) {
     return 0;
 }
 
-SynStatus syn_play(SynPlayer *player, SynPlay *play) {
+static SynStatus play_on(SynPlayer *player, SynPlay *play) {
     MpReader r = {play->stream, play->stream + play->size, 1};
     const size_t capacity = play->capacity != 0 ? play->capacity : SIZE_MAX;
     SynWord words[SYN_MAX_WORDS];
@@ -483,7 +484,7 @@ SynStatus syn_play(SynPlayer *player, SynPlay *play) {
             return status;
         }
         if (play->journal != NULL)
-            *play->journal = call;
+            *play->journal = play->journal_base + call;
         if (play->elapsed != NULL)
             started = now_ns();
         answer = syn_call(syn_entry(play->object, (uint32_t)slot), play->object, words, method->count);
@@ -506,11 +507,22 @@ SynStatus syn_play(SynPlayer *player, SynPlay *play) {
     return SYN_DONE;
 }
 
+SynStatus syn_play(SynPlayer *player, SynPlay *play) {
+    const uint8_t here = 0;
+    const void *outer = syn_fault_enter(&here);
+    const SynStatus status = play_on(player, play);
+    syn_fault_leave(outer);
+    return status;
+}
+
 int64_t syn_play_release(SynPlay *play) {
+    const uint8_t here = 0;
+    const void *outer = syn_fault_enter(&here);
     int64_t answer = -1;
     while (play->references > 0) {
         play->references--;
         answer = (int64_t)(uint32_t)syn_call(syn_entry(play->object, RELEASE), play->object, NULL, 0);
     }
+    syn_fault_leave(outer);
     return answer;
 }

@@ -82,7 +82,8 @@ typedef struct SynPlay {
     uint64_t *outputs; /* SYN_MAX_WORDS for each call: its output parameters in their order */
 
     /* on the way */
-    volatile uint64_t *journal; /* gets a call's number before it is made; may be NULL */
+    volatile uint64_t *journal; /* gets `journal_base` and a call's number before it is made; may be NULL */
+    uint64_t journal_base;
     int stop_at_handles;        /* return after each call from the first one on that was given a handle */
     int handed;                 /* whether one was; kept up to date */
     uint64_t given;             /* bit n: the n-th of `handles` was given, for the first 64; kept up to date */

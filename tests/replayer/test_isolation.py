@@ -400,6 +400,6 @@ class TestNative:
         self, library: Callable[[str], Path], isolated: Isolate
     ) -> None:
         player = isolated(f"{library('good_host')}:create")
-        run = player.play([Call("Progress", ("x", 2**32, 1)), Call("Release"), *calls(*GOOD[:1])])
+        run = player.play([Call("Progress", ("x", 2**32, 1)), Call("Release", (1,)), *calls(*GOOD[:1])])
         assert kinds(run) == ["not run", "not run", "returned"]
         assert outcome(run, 0).detail == "arguments that the ABI cannot carry"

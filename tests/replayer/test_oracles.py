@@ -34,7 +34,13 @@ PLANTED = {
     "exit": ("exits", (GOOD[0], 'Error(0x8000DEAD, "")'), "X7", 1),
     "memory": ("memory_hog", (GOOD[0], f'Progress("{"x" * 1001}", 1, 2)'), "X6", 1),
 }
-NATIVE = ("identity", "references")  # need a native host: tests of their own
+NATIVE = (
+    "identity",
+    "references",
+    "stack-overflow",
+    "string-bounds",
+    "string-lifetime",
+)  # need a native host: tests of their own
 DEADLY = {"crash", "hang", "exit", "memory"}
 
 SLOW_SECONDS = 0.1

@@ -67,7 +67,7 @@ def test_a_reference_too_many_released(library: Library) -> None:
 def test_a_reference_that_a_call_of_the_sequence_gave_up(library: Library) -> None:
     references = References(library.pointer)
     library.unknown.Release()
-    references.gave_up()
+    references.counted(-1)
     assert list(references.end(0)) == []
 
 
