@@ -1,7 +1,8 @@
 """The recorder's commands: record, show, check.  Each parses, calls one function, prints, and exits.
 
 0    nothing wrong (show: also of a damaged trace, with a warning)
-1    record: the provider raised; check: a rule is broken that fails
+1    record: the provider raised (a native one: crashed, failed to start, or broke a rule that fails a check);
+     check: a rule is broken that fails
 2    bad input or usage; record: the provider made no call
 3    record: recording stopped before the provider ended
 130  interrupted; 143 terminated.  The trace is whole up to there
@@ -45,7 +46,7 @@ _INTERRUPTED = 128 + 2
 @click.command()
 @click.argument("provider_spec", metavar="PROVIDER")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The trace to write.")
-@click.option("--forward", metavar="MODULE:FACTORY", help="Forward the calls to the callback that this gives.")
+@click.option("--forward", metavar="TARGET", help="Forward the calls to the callback that this gives.")
 @click.option("--flags", metavar="NAMES", help="Kind of sync: SYNC_... names and numbers, with commas.")
 @click.option(
     "--interface",
@@ -61,6 +62,12 @@ _INTERRUPTED = 128 + 2
     metavar="METHOD=HRESULT",
     help="What a method answers, without --forward; given again, what it answers next.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a native provider may take until its event is signalled.  [default: 300]",
+)
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 def record(
     *,
@@ -70,6 +77,7 @@ def record(
     flags: str | None,
     interface_name: str,
     answers: tuple[str, ...],
+    timeout: float | None,
     force: bool,
 ) -> None:
     """Run PROVIDER with a recording callback and keep the calls that it makes.
@@ -79,15 +87,37 @@ def record(
     returned and the threads that it started (but daemon threads) have ended.  The callback answers S_OK to
     everything, unless --answer or --forward say otherwise.
 
-    Exits with 1 if the provider raises, 2 if it makes no call at all; the trace is kept.
+    PROVIDER may be native, too: path/library.so:symbol (.dll), where the symbol gives an IMAPISync.  It runs in a
+    process of its own until its event is signalled and its references are given back, and its obligations are
+    checked.  --forward takes a native host in the same way.
+
+    Exits with 1 if the provider raises, or if a native one crashes, fails to start or breaks a rule; with 2 if it
+    makes no call at all, with 3 if a native one has not ended in time; the trace is kept.
     """
     from recorder import provider as providers
+    from recorder.host import load_host
+    from recorder.library import is_library
 
     if os.path.lexists(output) and not force:
         raise TraceError("exists already; give another name, or --force to replace it", path=output)
     if forward is not None and answers:
         raise click.UsageError("--answer says nothing where --forward gives the callback that answers")
     mask = None if flags is None else providers.parse_flags(flags)
+    if is_library(provider_spec):
+        sys.exit(
+            _record_native(
+                provider_spec,
+                output,
+                forward,
+                flags=mask,
+                interface=interface_name,
+                answers=answers,
+                timeout=timeout,
+                overwrite=force,
+            )
+        )
+    if timeout is not None:
+        raise click.UsageError("--timeout is for native providers; one in Python is waited for until it has ended")
     with providers.current_folder_importable():
         interface = find_interface(interface_name)
         script = _script(interface, answers)
@@ -98,7 +128,7 @@ def record(
             if script:
                 target["answers"] = {name: list(values) for name, values in script.items()}
         else:
-            inner = _forwarded(forward, interface)
+            inner = load_host(forward, interface)
             version = providers.module_version(forward)
             target = {"spec": forward} | ({"version": version} if version else {})
         path = os.path.abspath(output)
@@ -149,6 +179,78 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
     return code
 
 
+def _record_native(
+    spec: str,
+    shown: str,
+    forward: str | None,
+    *,
+    flags: int | None,
+    interface: str,
+    answers: tuple[str, ...],
+    timeout: float | None,
+    overwrite: bool,
+) -> int:
+    """Record a native provider, tell how it went, and give the exit code."""
+    from recorder.native_process import Isolated, record_isolated
+    from recorder.native_provider import TIMEOUT
+    from recorder.obligations import check_native
+    from recorder.show import TraceInput, last_moment
+
+    if find_interface(interface) != IMAPI_SYNC_PROGRESS_CALLBACK:
+        raise click.UsageError(f"a native provider calls {IMAPI_SYNC_PROGRESS_CALLBACK.name}, not {interface}")
+    script = _script(IMAPI_SYNC_PROGRESS_CALLBACK, answers)
+    seconds = TIMEOUT if timeout is None else timeout
+    before = _identity(shown)
+    start = time.monotonic_ns()
+    code, done = 0, Isolated(None)
+    try:
+        with _terminable():
+            done = record_isolated(
+                spec, shown, forward=forward, answers=script, flags=flags, timeout=seconds, overwrite=overwrite
+            )
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except _Terminated:
+        code = _TERMINATED
+    elapsed = (time.monotonic_ns() - start) / 1e9
+    kept = _identity(shown) not in (None, before)
+    if done.crash and not kept:
+        _complain(f"provider {spec!r} ended its process before the sync was started: {done.crash}")
+    if not kept:
+        return code or 1
+    trace, run = TraceInput(shown), done.run
+    checked = check_native(trace, run)
+    if done.crash:
+        _complain(f"provider {spec!r} ended its process: {done.crash}, {last_moment(trace)}")
+        code = code or 1
+    elif run is not None and run.waiting:
+        _complain(f"provider {spec!r}: {run.waiting} after {seconds:g} s; what came until then is kept")
+        code = code or 3
+    elif checked.damage and not code:
+        _complain(f"{shown}: {checked.damage}")
+        code = 3
+    if run is not None and hresult.failed(run.result or 0):
+        _complain(f"provider {spec!r}: SynchronizeInBackground answered {hresult.describe(run.result or 0)}")
+        code = code or 1
+    elif not checked.calls and not code:
+        _complain(f"provider {spec!r} made no call")
+        code = 1 if checked.fails else 2
+    calls = f"{checked.calls} call{'' if checked.calls == 1 else 's'}"
+    click.echo(f"{shown}: {calls} in {elapsed:.3f} s; {_broken(checked)}")
+    _write(_rules(checked))
+    _write(f"  note: {note}" for note in (run.notes if run is not None else ()))
+    return code or int(checked.fails)
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    """What tells a file from one that takes its place; None for none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _broken(checked: Checked) -> str:
     broken = [f"{b.rule.id} {_times(len(b.numbers))}" for b in sorted(checked.broken, key=lambda b: not b.fails)]
     return f"breaks {', '.join(broken)}" if broken else "no rule broken"
@@ -173,26 +275,6 @@ def _script(interface: Interface, answers: Iterable[str]) -> dict[str, list[int]
             message = f"--answer {answer!r}: {value!r} is no HRESULT; write its name, or 0x and eight digits"
             raise click.UsageError(message) from None
     return dict(script)
-
-
-def _forwarded(spec: str, interface: Interface) -> object:
-    """The callback that a factory gives.  Raises ProviderError."""
-    from recorder.provider import ProviderError, load_object, one_line, place_of
-
-    factory = load_object(spec, "callback factory")
-    try:
-        inner: object = factory()
-    except Exception as error:
-        place = place_of(error.__traceback__)
-        where = f" ({place})" if place else ""
-        raise ProviderError(f"callback factory {spec!r} raised {one_line(error)}{where}") from None
-    missing = [m.name for m in interface.calls if not callable(getattr(inner, m.name, None))]
-    if missing:
-        needed = ", ".join(m.name for m in interface.calls)
-        kind = type(inner).__name__
-        message = f"{kind} has no method {', '.join(missing)}; {interface.name} needs {needed}"
-        raise ProviderError(f"callback factory {spec!r}: {message}")
-    return inner
 
 
 class _Terminated(BaseException):
@@ -352,6 +434,11 @@ def _report(checked: Checked) -> Iterator[str]:
     calls = f"{checked.calls} call{'' if checked.calls == 1 else 's'}"
     verdict = "FAILED" if checked.fails else "ok"
     yield f"{checked.path}: {verdict}, {calls}, {checked.level}"
+    yield from _rules(checked)
+
+
+def _rules(checked: Checked) -> Iterator[str]:
+    """Two lines for each broken rule, what fails first."""
     for broken in sorted(checked.broken, key=lambda b: not b.fails):
         rule = broken.rule
         note = "" if broken.fails else " (a note)"

@@ -297,15 +297,15 @@ def _entry(interface: Interface, slot: int) -> Callable[..., int]:
 
 
 class ExposedObject:
-    """Holds one reference of an exposed object, until `release` or the end of a `with`.
+    """Holds references of an exposed object (one, as a rule), until `release` or the end of a `with`.
 
-    Dropping it without `release` leaks that reference, as it would in C.
+    Dropping it without `release` leaks them, as it would in C.
     """
 
     def __init__(self, live: _Live):
         self.pointer = live.pointer
         self._block = live.block  # while it is held, no other object gets this address
-        self._owns = True
+        self._owns = live.references
 
     @property
     def references(self) -> int:
@@ -318,13 +318,15 @@ class ExposedObject:
         return self.references > 0
 
     def release(self) -> int:
-        """Give up the owner's reference; again does nothing.  Returns the count."""
+        """Give up the owner's references; again does nothing.  Returns the count."""
         live = _live.get(self.pointer)
         if live is None:
             return 0
         with live.lock:
-            owned, self._owns = self._owns, False
-            return live.give_up() if owned else live.references
+            owned, self._owns = self._owns, 0
+            for _ in range(owned):
+                live.give_up()
+            return live.references
 
     def __enter__(self) -> Self:
         return self
@@ -339,8 +341,9 @@ def expose(
     *,
     observer: Observer | None = None,
     on_exception: OnException | None = None,
+    references: int = 1,
 ) -> ExposedObject:
-    """An interface pointer to `target`, with one reference, which the result holds.
+    """An interface pointer to `target`, with references (one by default) that the result holds.
 
     `target`'s methods are looked up here, once, by name; IUnknown's three are ours.  A method gets the inputs
     positionally and returns a result, or (result, output, ...); None is S_OK, and 0 for every output.
@@ -357,7 +360,7 @@ def expose(
         methods = tuple(getattr(target, m.name) for m in interface.slots[3:])
     except AttributeError as error:
         raise InterfaceError(f"{type(target).__name__} does not implement {interface.name}: {error}") from None
-    live = _Live(ctypes.c_void_p(vtable), iids, methods, observer, on_exception)
+    live = _Live(ctypes.c_void_p(vtable), iids, methods, observer, on_exception, references=references)
     _live[live.pointer] = live
     return ExposedObject(live)
 

@@ -22,7 +22,7 @@ from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
 from recorder.callback import RecordingCallback
-from recorder.calls import Header, Outcome, OutcomeKind
+from recorder.calls import Outcome, OutcomeKind
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
@@ -39,6 +39,7 @@ __all__ = [
     "module_version",
     "parse_flags",
     "record",
+    "room_for",
     "run_provider",
 ]
 
@@ -220,29 +221,35 @@ def record(
     or if it cannot be made.
     """
     facts = live_header(interface=interface, sync_flags=flags, **header)
-    with _new_writer(path, facts, overwrite) as writer:
+    with room_for(path, overwrite):
+        writer = TraceWriter(path, facts)
+    with writer:
         callback = RecordingCallback(inner, interface=interface, answers=answers, writer=writer)
         return run_provider(provider, callback, flags=flags)
 
 
-def _new_writer(path: str | os.PathLike[str], header: Header, overwrite: bool) -> TraceWriter:
-    """A writer to a new file; one that is there already is only lost once its place is taken."""
+@contextlib.contextmanager
+def room_for(path: str | os.PathLike[str], overwrite: bool) -> Iterator[None]:
+    """Within this a new file can be made at `path`; one that is there already is lost only if that works.
+
+    Raises TraceError if what is there cannot be replaced.
+    """
     if not overwrite or not os.path.lexists(path):
-        return TraceWriter(path, header)
+        yield
+        return
     if not os.path.isfile(path):
         raise TraceError("is no ordinary file; it is left as it is", path=path)
     aside = f"{os.fspath(path)}.{os.getpid()}.old"
     try:
         os.replace(path, aside)
         try:
-            writer = TraceWriter(path, header)
+            yield
         except BaseException:
             os.replace(aside, path)
             raise
         os.unlink(aside)
     except OSError as error:
         raise TraceError(f"cannot be replaced: {error.strerror or error}", path=path) from None
-    return writer
 
 
 def run_provider(provider: Provider, callback: object, *, flags: int | None = None) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
@@ -80,6 +81,7 @@ def record_pointer(
     header: Header | None = None,
     sync_event: int | None = None,
     sync_event_at: int | None = None,
+    clock: Sequence[int] | None = None,
 ) -> RecordedPointer:
     """Record to a new file at `path` what is called on the pointer that this gives, and forward it to `inner`.
 
@@ -90,6 +92,9 @@ def record_pointer(
 
         with record_pointer(host, "run.tape", sync_event_at=ctypes.addressof(event)) as recorded:
             provider(recorded.pointer)
+
+    `clock` are readings, in nanoseconds, to take instead of a clock's: one at the start, one for each new thread,
+    each enter and each leave.
 
     When the disk is full recording stops with one RecordingWarning, and calls are still forwarded.  Raises
     TraceError, before anything is called, if the file exists or cannot be made, ValueError if `inner` is NULL, and
@@ -102,7 +107,7 @@ def record_pointer(
         header = live_header(interface=interface)
     core = core_of("recorder").module
     recorded = _ThroughPython if core is None or not _fits(core, interface) else _Compiled
-    return recorded(inner, path, interface, header, sync_event, sync_event_at)
+    return recorded(inner, path, interface, header, sync_event, sync_event_at, clock)
 
 
 class _Owner:
@@ -133,9 +138,11 @@ class _ThroughPython(_Owner):
         header: Header,
         sync_event: int | None,
         sync_event_at: int | None,
+        clock: Sequence[int] | None,
     ):
         wrapped = com.wrap(inner, interface)
-        self._writer = _Watching(path, header, sync_event=sync_event, sync_event_at=sync_event_at)
+        read = time.monotonic_ns if clock is None else iter(clock).__next__
+        self._writer = _Watching(path, header, clock=read, sync_event=sync_event, sync_event_at=sync_event_at)
         callback = RecordingCallback(wrapped, interface=interface, writer=self._writer)
         self._exposed = callback.expose()
         self.pointer = self._exposed.pointer
@@ -200,7 +207,7 @@ class _Compiled(_Owner):
         header: Header,
         sync_event: int | None,
         sync_event_at: int | None,
-        clock: Sequence[int] | None = None,
+        clock: Sequence[int] | None,
     ):
         self._core = core_of("recorder").module
         self._path = os.fspath(path)

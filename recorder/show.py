@@ -24,7 +24,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -65,6 +65,7 @@ __all__ = [
     "as_json",
     "check",
     "json_lines",
+    "last_moment",
     "statistics",
     "summary",
     "table",
@@ -347,6 +348,24 @@ def text_form(trace: TraceInput) -> Iterator[str]:
         yield from text_lines(source.header, found.threads, source.events())
     if found.damage:
         yield f"# damaged: {escape(str(found.damage))}"
+
+
+def last_moment(trace: TraceInput) -> str:
+    """Where a process died whose trace this is: `in call 4, Progress("x", 1, 2)`, or `after call 3, ...`."""
+    last: Enter | None = None
+    running: dict[int, Enter] = {}
+    with trace.source() as source:
+        for event in source.events():
+            if isinstance(event, Enter):
+                last = running[event.number] = event
+            else:
+                running.pop(event.number, None)
+        interface = source.header.interface
+    if last is None:
+        return "before its first call"
+    inside = [*running.values()]
+    where, enter = ("in", inside[-1]) if inside else ("after", last)
+    return f"{where} call {enter.number}, {call_text(enter.call, interface)}"
 
 
 # --- for machines --------------------------------------------------------------------------------------------
@@ -656,14 +675,20 @@ class Checked:
         }
 
 
-def check(trace: TraceInput) -> Checked:
-    """Which rules of its interface's contract a trace breaks.  A cut trace is not blamed for its end."""
+def check(trace: TraceInput, also: Iterable[Violation] = (), unowed: Container[str] = ()) -> Checked:
+    """Which rules of its interface's contract a trace breaks.  A cut trace is not blamed for its end.
+
+    `also` is what else is known of the recording; a rule that the trace shows broken at the same call counts
+    once.  Rules in `unowed` do not bind it.
+    """
     broken: dict[str, Broken] = {}
     calls = 0
 
     def note(violations: list[Violation]) -> None:
         for violation in violations:
             rule = violation.rule
+            if rule.id in unowed:
+                continue
             broken.setdefault(rule.id, Broken(rule, violation.message)).numbers.append(violation.number)
         violations.clear()
 
@@ -677,6 +702,7 @@ def check(trace: TraceInput) -> Checked:
                 calls += 1
             note(monitor.violations)
         note(monitor.finish(calls, cut=source.damage is not None))
+    note([v for v in also if v.rule.id not in broken or v.number not in broken[v.rule.id].numbers])
     hostile = any(b.rule.severity == "E" for b in broken.values())
     level = Level.HOSTILE if hostile else Level.LENIENT if broken else Level.CONFORMING
     return Checked(trace.path, calls, level, list(broken.values()), trace.damage)

@@ -279,12 +279,15 @@ class TraceWriter:
         except OSError as error:
             self.stop(error)
 
-    def close(self) -> None:
-        """End the trace: end record, file cut to its length.  Calls that come later are not recorded."""
+    def close(self, reason: str | None = None) -> None:
+        """End the trace: end record, file cut to its length.  Calls that come later are not recorded.
+
+        `reason` tells why that is before the provider's end, so that its end is not judged by the trace.
+        """
         if self.closed:
             return
         try:
-            self._end(None)
+            self._end(reason)
         except OSError as error:
             warn_once(f"{self.path}: could not be ended ({error}); it reads as cut off")
 

@@ -1094,8 +1094,8 @@ static void enter(recording *r, unsigned slot, const word *words, ticket *mark) 
         error_restore(error);
         return;
     }
-    if (!LIKELY(thread)) thread = new_thread();
     thread_set(thread | BUSY);
+    if (!LIKELY(thread)) thread = new_thread();
     for (i = 0; i < p->count; i++) {
         if (p->kinds[i] != IN_TEXT && p->kinds[i] != IN_IID) continue;
         if (!words[i]) continue;

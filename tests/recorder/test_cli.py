@@ -712,7 +712,7 @@ def test_the_rest_is_shown_beside_what_cannot_be(bad: Path) -> None:
         ),
         (["fine:provide"], "provider 'fine:provide': fine has no 'provide'; did you mean 'provider'?"),
         (["fine"], "provider 'fine': write it as module:callable"),
-        (["fine:provider", "--interface", "IMAPISync"], "unknown interface 'IMAPISync'; "),
+        (["fine:provider", "--interface", "IMAPISyncs"], "unknown interface 'IMAPISyncs'; "),
         (["fine:provider", "--interface", "raising:X"], "interface 'raising:X': RuntimeError: no licence"),
         (
             ["fine:provider", "--forward", "raising:Host"],

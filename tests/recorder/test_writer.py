@@ -6,7 +6,6 @@ import contextlib
 import gc
 import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from killed import kill_in_the_middle
 
 from recorder import writer
 from recorder.appending import AppendFile
@@ -532,54 +532,15 @@ provide(0)
 """
 
 
-def kill_in_the_middle(path: Path, seed: int) -> None:
-    """A child reports each event whose write has returned, and is killed; every one must be in the file."""
-    rng = random.Random(seed)
-    threads = rng.choice([1, 1, 1, 4])
-    child = subprocess.Popen([sys.executable, "-c", KILLED, path, str(threads)], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    with child, child.stdout as pipe:
-        wanted = rng.choice([1, rng.randrange(1, 100), rng.randrange(1, 20_000)])
-        data = b""
-        while data.count(b"\n") < wanted:
-            data += os.read(pipe.fileno(), rng.choice([1, 100, 1 << 16]))
-        child.kill()
-        data += pipe.read()
-    reported = [0] * threads
-    for line in data.splitlines()[: data.count(b"\n")]:
-        number, count = map(int, line.split())
-        assert count == reported[number] + 1
-        reported[number] = count
-    trace = read_trace(path)
-    assert trace.damage is not None
-    torn = "damaged record (not written to its end)"  # a record across two pages, of which one was reached
-    assert trace.damage.reason in ("ends without an end record", torn)
-    events: list[list[object]] = [[] for _ in range(threads)]
-    calls: dict[int, tuple[Any, Any]] = {}
-    for event in trace.events:
-        if isinstance(event, Enter):
-            text, index, thread = event.call.args
-            calls[event.number] = (index, thread)
-            events[calls[event.number][1]].append(("enter", index))
-            assert text == f"message {calls[event.number][0] % 5000}"
-        else:
-            index, thread = calls[event.number]
-            assert event.outcome.value == index & 1
-            events[thread].append(("leave", index))
-    for number, own in enumerate(events):
-        assert own == [("leave" if i % 2 else "enter", i // 2) for i in range(len(own))]
-        assert len(own) >= reported[number]
-
-
 @pytest.mark.parametrize("seed", range(10))
 def test_a_killed_process_loses_no_event(path: Path, seed: int) -> None:
-    kill_in_the_middle(path, seed)
+    kill_in_the_middle([sys.executable, "-c", KILLED, path], path, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 300))
 def test_200_killed_processes_lose_no_event(path: Path, seed: int) -> None:
-    kill_in_the_middle(path, seed)
+    kill_in_the_middle([sys.executable, "-c", KILLED, path], path, seed)
 
 
 def test_a_process_that_ends_without_closing_leaves_a_whole_trace(path: Path) -> None:

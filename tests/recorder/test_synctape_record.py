@@ -1,0 +1,265 @@
+"""The recorder in C on its own, in providers of C and C++: compiled here, run, and their traces read."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killed import kill_in_the_middle
+
+from recorder import com
+from recorder.callback import ScriptedCallback
+from recorder.calls import Enter, Trace
+from recorder.contract import lint
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
+from recorder.trace import read_trace
+
+pytestmark = [
+    pytest.mark.native,
+    pytest.mark.skipif(sys.platform == "win32", reason="no C compiler there; the core is tested through Python"),
+]
+
+NATIVE = Path(__file__).parents[2] / "recorder" / "_native"
+SAMPLES = Path(__file__).parent / "native"
+Command = list[str | Path]
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+
+def compiled(folder: Path, *sources: Path, options: tuple[str, ...] = (), cc: str = "cc") -> Path:
+    """A program or library of these sources and the recorder."""
+    recorder = folder / "synctape_record.o"
+    c_compiler = {"c++": "cc"}.get(cc, cc)
+    subprocess.run(
+        [c_compiler, "-std=c99", *WARNINGS, "-O2", "-fPIC", "-c", NATIVE / "synctape_record.c", "-o", recorder],
+        check=True,
+    )
+    target = folder / sources[0].stem
+    command: Command = [
+        cc,
+        *WARNINGS,
+        "-O1",
+        f"-I{NATIVE}",
+        *options,
+        "-o",
+        target,
+        *sources,
+        recorder,
+        "-pthread",
+    ]
+    subprocess.run(command, check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("recording"), SAMPLES / "recording.c", options=("-std=c99",))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.tape"
+
+
+def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60)
+
+
+def indices(trace: Trace) -> list[Any]:
+    return [call.args[1] for call in trace.calls if call.method == "Progress"]
+
+
+# --- builds --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "x86_64-w64-mingw32-gcc"])
+def test_it_builds_without_a_warning(compiler: str, level: str, tmp_path: Path) -> None:
+    source, target = NATIVE / "synctape_record.c", tmp_path / "recorder.o"
+    assert shutil.which(compiler), f"{compiler} is not here"
+    command: Command = [compiler, "-std=c99", *WARNINGS, level, "-c", source, "-o", target]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++", "x86_64-w64-mingw32-g++"])
+def test_cpp_takes_its_header(compiler: str, tmp_path: Path) -> None:
+    source = SAMPLES / "recorded_provider.cpp"
+    assert shutil.which(compiler), f"{compiler} is not here"
+    command: Command = [
+        compiler,
+        "-std=c++17",
+        *WARNINGS,
+        f"-I{NATIVE}",
+        "-c",
+        source,
+        "-o",
+        tmp_path / "provider.o",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- one line ------------------------------------------------------------------------------------------------
+
+
+def test_one_line_records_a_provider_in_cpp(path: Path, tmp_path: Path) -> None:
+    source, options = SAMPLES / "recorded_provider.cpp", ("-std=c++17", "-shared", "-fPIC")
+    provider = ctypes.CDLL(str(compiled(tmp_path, source, options=options, cc="c++")))
+    provider.synchronize.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
+    with com.expose(ScriptedCallback(answers={"Progress": iter([0, 1])}), SYNC) as host:
+        provider.synchronize(host.pointer, os.fsencode(path))
+        assert host.references == 1
+    trace = read_trace(path)
+    assert trace.damage is None and trace.interface == SYNC
+    assert [call.args for call in trace.calls] == [
+        *[("Inbox \U0001f600", index, 3) for index in range(4)],
+        (-2147467259, "it is locked"),
+        (None, 0),
+        (),
+    ]
+    assert [p.outcome and p.outcome.value for p in trace.played] == [0, 1, 0, 0, 0, 0, 0]
+    assert not [v for v in lint(trace) if v.rule.id in ("P2", "P3", "P12", "P14")]
+
+
+def test_a_path_that_is_taken_gives_the_callback_back(path: Path, tmp_path: Path, program: Path) -> None:
+    path.write_bytes(b"mine")
+    assert run(program, "unwritable", path).stdout == "200000\n"
+    assert path.read_bytes() == b"mine"
+    assert run(program, "unwritable", tmp_path / "missing" / "run.tape").stdout == "200000\n"
+
+
+# --- what it says of itself ----------------------------------------------------------------------------------
+
+
+def test_the_header_tells_of_the_process(path: Path, program: Path) -> None:
+    assert run(program, "exit", path).returncode == 3
+    header = read_trace(path).header
+    assert header.interface == SYNC
+    assert (header.tick_ns, header.pointer_size, header.sync_flags) == (1024, 8, None)
+    assert header.created_ns > 1_700_000_000 * 10**9
+    assert {"pid", "system", "machine", "program"} == set(header.process)
+    assert (header.process["program"], header.process["system"]) == ("recording", sys.platform)
+    assert header.provenance == {"kind": "captured", "recorder": "synctape_record.c"}
+
+
+# --- the process ends ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_killed_process_loses_no_event(path: Path, program: Path, seed: int) -> None:
+    kill_in_the_middle([program, "killed", path], path, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 180))
+def test_80_killed_processes_lose_no_event(path: Path, program: Path, seed: int) -> None:
+    kill_in_the_middle([program, "killed", path], path, seed)
+
+
+def test_a_crash_in_the_host_leaves_the_call_that_it_came_in(path: Path, program: Path) -> None:
+    assert run(program, "crash", path).returncode < 0
+    trace = read_trace(path)
+    assert trace.damage is not None and trace.damage.reason == "ends without an end record"
+    assert [(p.call.args, p.outcome) for p in trace.played] == [(("message 0", 1, 0), None)]
+
+
+def test_a_process_that_ends_without_release_leaves_a_whole_trace(path: Path, program: Path) -> None:
+    assert run(program, "exit", path).returncode == 3
+    trace = read_trace(path)
+    assert trace.damage is None
+    assert indices(trace) == [1]
+
+
+def test_a_forked_child_records_nothing_and_forwards(path: Path, program: Path) -> None:
+    done = run(program, "forks", path)
+    assert (done.returncode, done.stdout) == (0, "2\n")
+    trace = read_trace(path)
+    assert trace.damage is None
+    assert indices(trace) == [1, 3]
+
+
+# --- trouble with the file -----------------------------------------------------------------------------------
+
+
+def test_a_file_of_many_windows(path: Path, program: Path) -> None:
+    assert run(program, "full", path).returncode == 0
+    trace = read_trace(path)
+    assert trace.damage is None
+    assert indices(trace) == list(range(200_000))
+
+
+def test_when_the_disk_is_full_recording_stops_and_calls_go_on(path: Path, program: Path) -> None:
+    done = run(program, "limited", path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "200000\n", "")
+    trace = read_trace(path)
+    assert indices(trace) == list(range(len(trace.calls)))
+    assert 10_000 < len(trace.calls) < 200_000
+    assert trace.damage is not None
+    assert trace.damage.reason == "recording stopped: File too large"
+    assert path.stat().st_size <= 1 << 20
+
+
+def test_a_file_system_that_fills_up(tmp_path: Path, program: Path) -> None:
+    """A tmpfs of one MiB, in a mount namespace of its own."""
+    script = 'mount -t tmpfs -o size=1m none "$1" && "$2" full "$1/run.tape"; r=$?; cp "$1/run.tape" "$3"; exit $r'
+    (tmp_path / "full").mkdir()
+    namespace = ["unshare", "--mount", "--map-root-user"]
+    try:
+        subprocess.run([*namespace, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this system gives no mount namespace: {error}")
+    command: Command = [
+        *namespace,
+        "sh",
+        "-c",
+        script,
+        "sh",
+        tmp_path / "full",
+        program,
+        tmp_path / "run.tape",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "200000\n"), done.stderr
+    trace = read_trace(tmp_path / "run.tape")
+    assert trace.damage is not None
+    assert trace.damage.reason == "recording stopped: No space left on device"
+    assert indices(trace) == list(range(len(trace.calls))) and len(trace.calls) > 10_000
+
+
+# --- at once -------------------------------------------------------------------------------------------------
+
+
+def test_eight_threads_at_once(path: Path, program: Path) -> None:
+    done = run(program, "threads", path, 8)
+    assert (done.returncode, done.stdout) == (0, "16000\n")
+    trace = read_trace(path)
+    assert trace.damage is None
+    assert len(trace.threads) == 9  # the last Release is the main thread's
+    assert len({thread.native_id for thread in trace.threads}) == 9
+    for number in range(8):
+        own = [p for p in trace.played if p.call.thread == number]
+        (provider,) = {p.call.args[2] for p in own if p.call.method == "Progress"}
+        progress = [(p.call.args, p.outcome and p.outcome.value) for p in own if p.call.method == "Progress"]
+        assert progress == [((f"message {i % 20}", i, provider), i & 1) for i in range(2000)]
+        errors = [(p.call.args, p.outcome and p.outcome.value) for p in own if p.call.method == "Error"]
+        assert errors == [((i, f"message {i % 20}"), i) for i in range(3, 2000, 7)]
+        times = [p.call.time_ns for p in own]
+        assert times == sorted(times)
+    assert not [v for v in lint(trace) if v.rule.id in ("P2", "P3")]
+
+
+def test_signal_handlers_may_call_at_any_time(path: Path, program: Path) -> None:
+    """A call from a handler that interrupts the recorder itself is forwarded, not recorded; no other is lost."""
+    done = run(program, "signals", path)
+    assert done.returncode == 0
+    trace = read_trace(path)
+    assert trace.damage is None
+    calls = [event.call for event in trace.events if isinstance(event, Enter) and event.call.method == "Progress"]
+    assert [call.args[1] for call in calls if call.args[2] == 0] == list(range(100_000))
+    assert all(p.outcome is not None for p in trace.played)
