@@ -80,6 +80,7 @@ _COMMANDS = {
     "minimise": "fuzz.cli",
     "corpus": "fuzz.cli",
     "demo": "fuzz.cli",
+    "doctor": "replayer.cli",
 }
 
 

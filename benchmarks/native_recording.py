@@ -3,8 +3,8 @@
     python benchmarks/native_recording.py
     python benchmarks/native_recording.py --windows    with mingw-w64, under Wine
 
-Compiles native_recording.c with the recorder and runs it.  Cases take turns within a round; each figure is the median
-over the rounds, of CPU time (under Wine of the clock's, which a busy machine changes).
+Compiles native_recording.c with the recorder and runs it.  Cases take turns within a round; each figure is the
+median over the rounds, of CPU time (under Wine of the clock's, which a busy machine changes).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The commands `replay`, `export` and `explain`: parse, call one function, print, exit."""
+"""The commands `replay`, `export`, `explain` and `doctor`: parse, call one function, print, exit."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 import math
 import signal
 import sys
@@ -20,6 +21,7 @@ from recorder.interface import Interface
 from recorder.interfaces import find_interface
 from recorder.rules import RULES
 from replayer.corpus import find_traces, load, recorded_interface
+from replayer.doctor import diagnosis, told
 from replayer.export import script_of
 from replayer.export_cpp import CPP, to_cpp
 from replayer.export_pytest import PYTEST, to_pytest
@@ -30,7 +32,7 @@ from replayer.player import PlayOptions
 from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line, shown
 from replayer.verdict import Judging, Status, Verdict, replay_files, require_target
 
-__all__ = ["Terminated", "explain", "export", "replay", "stoppable"]
+__all__ = ["Terminated", "doctor", "explain", "export", "replay", "stoppable"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -270,3 +272,14 @@ def explain(codes: tuple[str, ...]) -> None:
         for heading, text in paragraphs:
             click.echo(click.wrap_text(f"{heading:<16}{text}", 100, "  ", " " * 18))
         click.echo()
+
+
+@click.command(short_help="Say what this installation works with, and where the recorder for C lies.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def doctor(as_json: bool) -> None:
+    """Say what this installation works with: the compiled core or ctypes and why, versions, the recorder for C.
+
+    Exit code: 0; nothing that is said here is an error.
+    """
+    facts = diagnosis()
+    click.echo(json.dumps(facts) if as_json else "\n".join(told(facts)))

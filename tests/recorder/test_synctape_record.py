@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from recorder import com
 from recorder.callback import ScriptedCallback
 from recorder.calls import Enter, Trace
 from recorder.contract import lint
+from recorder.interface import Interface, Method, Parameter, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
+from recorder.interfaces import IUNKNOWN
 from recorder.trace import read_trace
 
 pytestmark = [
@@ -125,6 +128,63 @@ def test_one_line_records_a_provider_in_cpp(path: Path, tmp_path: Path) -> None:
     ]
     assert [p.outcome and p.outcome.value for p in trace.played] == [0, 1, 0, 0, 0, 0, 0]
     assert not [v for v in lint(trace) if v.rule.id in ("P2", "P3", "P12", "P14")]
+
+
+def examples(language: str) -> str:
+    page = (NATIVE.parents[1] / "docs" / "recording.md").read_text("utf-8")
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", page, re.M | re.S)
+    return str(text)
+
+
+def test_the_example_in_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/recording.md: the line."""
+    wrapper = 'extern "C" void start(IMAPISyncProgressCallback *callback) { synchronize(callback); }\n'
+    (tmp_path / "example.cpp").write_text(examples("cpp") + wrapper, "utf-8")
+    options = ("-std=c++17", "-shared", "-fPIC")
+    library = ctypes.CDLL(str(compiled(tmp_path, tmp_path / "example.cpp", options=options, cc="c++")))
+    library.start.argtypes = (ctypes.c_void_p,)
+    monkeypatch.chdir(tmp_path)
+    with com.expose(ScriptedCallback(), SYNC) as host:
+        com.wrap(host.pointer, SYNC).AddRef()  # the provider's
+        library.start(host.pointer)
+        assert host.references == 1
+    trace = read_trace(tmp_path / "run.tape")
+    assert trace.damage is None
+    assert [call.args for call in trace.calls] == [("Inbox", 0, 1), ("Inbox", 1, 1), (None, 0), ()]
+
+
+STEPS = Interface(
+    "ISteps",
+    "{5c46de2f-6a3c-4a7c-8a57-0a4ff9cf8b1d}",
+    (
+        Method("Step", (Parameter("text", Type.TEXT, nullable=True), Parameter("index", Type.U32))),
+        Method("Cancelled", returns=Type.BOOL),
+    ),
+    base=IUNKNOWN,
+)
+
+
+def test_the_example_in_c(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """docs/recording.md: another interface."""
+    (tmp_path / "example.c").write_text(examples("c"), "utf-8")
+    options = ("-std=c99", "-shared", "-fPIC")
+    library = ctypes.CDLL(str(compiled(tmp_path, tmp_path / "example.c", options=options)))
+    library.record_steps.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
+    library.record_steps.restype = ctypes.c_void_p
+    with com.expose(ScriptedCallback(STEPS, {"Cancelled": 1}), STEPS) as host:
+        com.wrap(host.pointer, STEPS).AddRef()  # for the recorder to take over
+        steps = com.wrap(library.record_steps(host.pointer, os.fsencode(path)), STEPS)
+        assert library.record_steps(host.pointer, os.fsencode(path)) == host.pointer
+        assert [steps.Step("one", 1), steps.Cancelled(), steps.Release()] == [0, 1, 0]
+        assert host.references == 1
+    assert capfd.readouterr().err == f"{path}: exists already; it is left as it is\n"
+    trace = read_trace(path)
+    assert trace.damage is None and trace.interface == STEPS
+    assert [(p.call.method, p.call.args, p.outcome and p.outcome.value) for p in trace.played] == [
+        ("Step", ("one", 1), 0),
+        ("Cancelled", (), 1),
+        ("Release", (), 0),
+    ]
 
 
 def test_a_path_that_is_taken_gives_the_callback_back(path: Path, tmp_path: Path, program: Path) -> None:
