@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.endings import ending
+from recorder.endings import ending, fault, fault_text
 from recorder.errors import SynctapeError
 from recorder.host import load_host
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
@@ -37,7 +37,6 @@ __all__ = ["Isolated", "record_isolated"]
 
 _OVERTIME: Final = 30.0  # seconds beyond the timeout that a child may take to start and to end
 _FAREWELL: Final = 5.0  # seconds that a child has to end when it is told to
-_FAULT = "exception: "  # how ctypes tells of a fault in what it has called, on Windows
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from recorder.native_process import main; main(sys.argv[1])"
 
 
@@ -130,11 +129,9 @@ def main(folder: str) -> None:
     except SynctapeError as error:
         result = {"refused": str(error)}
     except Exception as error:
-        said = str(error)
-        if isinstance(error, OSError) and said.startswith(_FAULT):
-            result = {"fault": said.removeprefix(_FAULT)}
-        else:  # a mistake of ours is none of the provider's
-            result = {"failed": traceback.format_exc()}
+        result = {"failed": traceback.format_exc()}  # a mistake of ours is none of the provider's
+        if fault(error) is not None:
+            result = {"fault": fault_text(error)}
     made = Path(folder, "result.new")
     made.write_text(json.dumps(result), "utf-8")
     made.replace(Path(folder, "result.json"))

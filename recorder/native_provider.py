@@ -54,9 +54,9 @@ class NativeRun:
 
     `result` is what SynchronizeInBackground answered, None if it has not returned; `early` the number of calls
     that had begun by then.  `event` says whether *phSyncDoneEvent was "open", "missing" or "invalid" (no open
-    handle).  `closed`: the event's handle was closed at the end.  `held`: the references of the callback that the
-    provider still had.  `forwarded`: a host took the calls, rather than a script.  `waiting` is what had not come
-    when the time was over, "" if all had.
+    handle), or "taken": the host, which was given it, had closed it already.  `closed`: the event's handle was
+    closed at the end.  `held`: the references of the callback that the provider still had.  `forwarded`: a host
+    took the calls, rather than a script.  `waiting` is what had not come when the time was over, "" if all had.
     """
 
     result: int | None = None
@@ -188,7 +188,7 @@ class _Session:
         run = NativeRun(
             result=result,
             early=early,
-            event=event.state,
+            event="taken" if self._taken else event.state,
             closed=event.closed,
             held=recorded.held,
             forwarded=recorded.forwarded,
@@ -205,6 +205,11 @@ class _Session:
         recorded.close()
         event.release(also_given=not recorded.forwarded)
         return run
+
+    @property
+    def _taken(self) -> bool:
+        """Whether the host may have closed the event before it was looked at: a sync may end before its start."""
+        return self._recorded.forwarded and self._event.state == "invalid" and self._traced().final
 
     def _watch(self, *, started: bool) -> str:
         """Wait until the run is over; what it is not over for when the time is, "" if it is over."""

@@ -13,20 +13,26 @@ from recorder import events
 
 
 def _made() -> tuple[int, Callable[[], object]]:
-    """An event's handle, and what signals it."""
+    """An event's handle, and what signals it whoever has closed that."""
     if sys.platform == "win32":
         kernel = ctypes.WinDLL("kernel32")
         kernel.CreateEventW.restype = ctypes.c_void_p
         handle = kernel.CreateEventW(None, True, False, None)
-        return handle, lambda: kernel.SetEvent(ctypes.c_void_p(handle))
-    reader, writer = os.pipe()
-    os.set_inheritable(writer, False)
+        own = events.duplicate(handle)
+        assert own is not None
 
-    def signal() -> None:
+        def signal() -> None:
+            kernel.SetEvent(ctypes.c_void_p(own))
+            events.close(own)
+
+        return handle, signal
+    reader, writer = os.pipe()
+
+    def write() -> None:
         os.write(writer, b"!")
         os.close(writer)
 
-    return reader, signal
+    return reader, write
 
 
 @pytest.fixture

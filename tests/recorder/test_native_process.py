@@ -108,14 +108,15 @@ def test_a_crash_leaves_the_trace(
     spec = provider(symbol)
     done = record(spec, "-o", "run.tape", cwd=tmp_path)
     assert done.returncode == 1
-    how = r"(SIGSEGV|0xC0000005 STATUS_ACCESS_VIOLATION|access violation writing 0x0+)"
+    how = r"(SIGSEGV|0xC0000005 STATUS_ACCESS_VIOLATION( writing 0x0+)?)"
     said = rf"synctape: provider {re.escape(repr(spec))} ended its process: {how}, {re.escape(where)}\n"
     assert re.fullmatch(said, done.stderr)
     shown = "call" if calls == 1 else "calls"
     assert done.stdout.startswith(f"run.tape: {calls} {shown} in ")
     trace = read_trace(tmp_path / "run.tape")
     assert len(trace.calls) == calls
-    assert trace.damage is not None and trace.damage.reason == "ends without an end record"
+    assert trace.damage is not None
+    assert re.match(r"ends without an end record|recording stopped: .*access violation", trace.damage.reason)
 
 
 @pytest.mark.native

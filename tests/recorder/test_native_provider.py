@@ -264,6 +264,21 @@ def test_files_that_are_no_libraries(tmp_path: Path) -> None:
     assert not (tmp_path / "run.tape").exists()
 
 
+@pytest.mark.native
+def test_a_library_for_another_machine(provider: Callable[[str], str], tmp_path: Path) -> None:
+    path = Path(provider("").removesuffix(":"))
+    data = bytearray(path.read_bytes())
+    if path.suffix == ".dll":
+        machine = int.from_bytes(data[0x3C:0x40], "little") + 4  # IMAGE_FILE_HEADER.Machine
+        data[machine : machine + 2] = (0x14C).to_bytes(2, "little")  # IMAGE_FILE_MACHINE_I386
+    else:
+        data[4] = 1  # EI_CLASS: ELFCLASS32
+    other = tmp_path / f"other{path.suffix}"
+    other.write_bytes(data)
+    with pytest.raises(LibraryError, match=r"^provider '.*other.*': cannot be loaded: [^\n]+$"):
+        record_native(f"{other}:create", tmp_path / "run.tape")
+
+
 def test_which_specs_name_a_library(tmp_path: Path) -> None:
     (tmp_path / "provider").write_bytes(b"")
     assert is_library("a/b.so:create") and is_library("C:\\x\\B.DLL:create") and is_library("x.dylib:f")
