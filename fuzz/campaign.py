@@ -32,7 +32,7 @@ from replayer.oracles import Judge
 from replayer.player import PlayOptions
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.shared import SharedList
-from replayer.target import TargetError, is_library_spec
+from replayer.target import TargetError, is_native_spec
 from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
@@ -91,7 +91,7 @@ class Campaign:
                 self._started = time.monotonic()  # the budget is for searching, not for starting
                 self._replay_corpus()
                 with contextlib.ExitStack() as opened:
-                    if is_library_spec(self.spec):
+                    if is_native_spec(self.spec):
                         self._lists = SharedList(), SharedList()
                         for shared in self._lists:
                             opened.callback(shared.close)
@@ -124,7 +124,7 @@ class Campaign:
         options = self.options
         config = {
             "spec": self.spec,
-            "native": is_library_spec(self.spec),
+            "native": is_native_spec(self.spec),
             "interface": self.interface.describe(),
             "seeds": list(map(pack_calls, bases((trace.calls for _, trace in self.seeds), self.interface))),
             "seed": options.seed,

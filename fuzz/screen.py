@@ -81,6 +81,9 @@ class Screen:
         self._invariant = self._must_close = False
         if self._factory:
             instance = target.instance()
+            if instance.native:  # the player calls it, as it calls what a library gives
+                self._factory = None
+                instance.close()
             self._invariant = instance.invariant is not None
             self._must_close = "closes-handle" in instance.promises
 

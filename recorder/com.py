@@ -42,7 +42,7 @@ from recorder.errors import InterfaceError
 from recorder.interface import Interface, Method, Type
 from recorder.interfaces import IUNKNOWN
 
-__all__ = ["MAX_TEXT_UNITS", "ExposedObject", "Observer", "Pointer", "expose", "text_at", "wrap"]
+__all__ = ["MAX_TEXT_UNITS", "ExposedObject", "Observer", "Pointer", "expose", "pointer_of", "text_at", "wrap"]
 
 OnException = Callable[[str, BaseException], object]
 
@@ -452,12 +452,32 @@ def _caller(interface: Interface, slot: int) -> Callable[[int], Callable[..., An
     return bind
 
 
-def wrap(pointer: int, interface: Interface, *, add_ref: bool = False) -> Pointer:
+def pointer_of(value: object) -> int | None:
+    """The address behind an interface pointer as Python has it; None for what is none, 0 for NULL.
+
+    That is what `expose` and `wrap` give, a ctypes.c_void_p or other ctypes pointer, an interface pointer of
+    comtypes and a COMObject of comtypes, with any of its interfaces.
+    """
+    if isinstance(value, (ExposedObject, Pointer)):
+        return value.pointer
+    pointers = getattr(value, "_com_pointers_", None)  # comtypes.COMObject: IIDs to pointers
+    if isinstance(pointers, dict) and pointers:
+        value = next(iter(pointers.values()))
+    if isinstance(value, (ctypes.c_void_p, ctypes._Pointer)):
+        return ctypes.cast(value, ctypes.c_void_p).value or 0
+    return None
+
+
+def wrap(pointer: object, interface: Interface, *, add_ref: bool = False) -> Pointer:
     """A Python object with the methods of the interface behind `pointer`; with `add_ref` it owns a reference.
 
-    Whether that is a pointer, and to this interface, cannot be checked.  Raises ValueError for NULL and
-    InterfaceError if the interface cannot be expressed.
+    `pointer` is an address, or what `pointer_of` takes for one; a comtypes object must outlive the result unless
+    `add_ref` is said.  Whether it points to this interface cannot be checked.  Raises ValueError for NULL,
+    TypeError for what is no pointer, and InterfaceError if the interface cannot be expressed.
     """
-    if not pointer:
+    address = pointer if isinstance(pointer, int) else pointer_of(pointer)
+    if address is None:
+        raise TypeError(f"{interface.name}: {type(pointer).__name__} is no interface pointer")
+    if not address:
         raise ValueError(f"{interface.name}: NULL is no interface pointer")
-    return Pointer(pointer, interface, add_ref=add_ref)
+    return Pointer(address, interface, add_ref=add_ref)

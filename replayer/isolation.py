@@ -32,7 +32,7 @@ from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.screening import Screened, screened
 from replayer.shared import SharedList
-from replayer.target import Target, TargetError, is_library_spec, load_target
+from replayer.target import Target, TargetError, is_native_spec, load_target
 from replayer.worker import WITHOUT_PPV, unpack_run
 
 __all__ = ["Frame", "Here", "Isolated", "Limits", "Player", "open_player", "place_in", "target_frames"]
@@ -108,7 +108,7 @@ class Isolated(_Closing):
         self._sandbox = Sandbox(
             "replayer.worker:job", config, name=f"target {spec}", timeout=limits.timeout, memory=limits.memory
         )
-        self._asks_without_ppv = is_library_spec(spec) and "identity" not in (options or PlayOptions()).skip
+        self._asks_without_ppv = is_native_spec(spec) and "identity" not in (options or PlayOptions()).skip
         self._without_ppv: tuple[Observation, ...] | None = None
         self._fragments = Fragments(interface)
         self._lists: tuple[SharedList, SharedList] | None = None  # sequences, and what came of them
@@ -281,7 +281,7 @@ def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
     detail, place, stack = death.detail, place_in(death.stack), death.stack
     observations: tuple[Observation, ...] = ()
     if fault is not None:
-        if is_library_spec(spec) or not place:
+        if is_native_spec(spec) or not place:
             place = fault.place(spec.rpartition(":")[0])
         if fault.frames:
             stack = f"Native stack, innermost frame first:\n{fault.stack}\n{stack}"

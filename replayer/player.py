@@ -25,6 +25,7 @@ from recorder.contract import contract_of, fits
 from recorder.endings import fault_text, give_in
 from recorder.interface import Method, Type
 from recorder.writer import storable
+from replayer.activation import Apartment
 from replayer.compiled import Compiled, open_compiled
 from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
@@ -148,7 +149,7 @@ class _Session:
         except TargetError as error:
             self._give_in(error.__context__)  # what the factory raised
             raise
-        if not self.target.native:
+        if not instance.native:
             return self._play_on(instance, calls)
         if self.options.guard is not Guard.NONE:
             self._texts = GuardedTexts()
@@ -158,9 +159,12 @@ class _Session:
     def _play_on(self, instance: Instance, calls: tuple[Call, ...]) -> list[Outcome]:
         custody = self._take(instance, calls)
         outcomes: list[Outcome] = []
-        with _Lanes({c.thread for c in calls}, self.options.main_thread) as lanes:
+        apartment = instance.apartment
+        alone = apartment is not None and apartment.is_single  # then this thread, which made it, makes all calls
+        numbers = {0} if alone else {c.thread for c in calls}
+        with _Lanes(numbers, self.options.main_thread or alone) as lanes, lanes.inside(apartment):
             if len(lanes) <= 1:
-                lanes.run(calls[0].thread if calls else 0, lambda: self._make_all(instance, calls, outcomes))
+                lanes.run(min(numbers, default=0), lambda: self._make_all(instance, calls, outcomes))
             else:
                 for call in calls:
                     lanes.run(call.thread, functools.partial(self._make_all, instance, (call,), outcomes))
@@ -271,7 +275,7 @@ class _Session:
             why = f"{call.method} is IUnknown's: a Python object has none"
         elif any(isinstance(value, Opaque) for value in call.args):
             why = "an argument was recorded only as it looked"
-        elif self.target.native and not (
+        elif instance.native and not (
             len(call.args) == len(method.inputs) and all(map(fits, method.inputs, call.args))
         ):
             why = "arguments that the ABI cannot carry"
@@ -444,7 +448,20 @@ class _Lanes:
             if lane:
                 lane.stop(wait=kind is None)
 
-    def run(self, number: int, work: Callable[[], None]) -> None:
+    @contextmanager
+    def inside(self, apartment: Apartment | None) -> Iterator[None]:
+        """Have all threads in an apartment meanwhile."""
+        if apartment is None:
+            yield
+            return
+        for number in self._lanes:
+            self.run(number, apartment.enter)
+        yield
+        for number, lane in self._lanes.items():
+            if lane:  # our own thread stays: it made the object
+                self.run(number, apartment.leave)
+
+    def run(self, number: int, work: Callable[[], object]) -> None:
         lane = self._lanes[number]
         if lane:
             lane.run(work)
@@ -454,7 +471,7 @@ class _Lanes:
 
 class _Lane:
     def __init__(self, number: int):
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._loop, name=f"synctape-{number}", daemon=True)
         self.thread.start()
@@ -468,7 +485,7 @@ class _Lane:
             else:
                 self._done.put(None)
 
-    def run(self, work: Callable[[], None]) -> None:
+    def run(self, work: Callable[[], object]) -> None:
         self._work.put(work)
         while True:
             with suppress(queue.Empty):  # no wait is endless: a signal just before it would not end it

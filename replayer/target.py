@@ -1,13 +1,15 @@
 """Targets: where a callback implementation comes from.
 
 `package.module:factory` names a class or function without arguments that gives an object with the interface's
-methods; the current folder is importable.  `path/library.so:symbol` names an exported
-`HRESULT symbol(void **ppv)` that gives an interface pointer.  Each sequence is played on a fresh instance.
+methods, or an interface pointer; the current folder is importable.  `path/library.so:symbol` names an exported
+`HRESULT symbol(void **ppv)` that gives an interface pointer, `clsid:{...}` a registered class of Windows
+(replayer.activation).  Each sequence is played on a fresh instance.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import os
 import sys
@@ -20,13 +22,25 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from recorder import com, hresult
+from recorder.contract import contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from replayer.activation import Apartment, is_class_spec
+from replayer.activation import parse as activate
 from replayer.handles import Handles, PythonHandles, native_handles
 from replayer.holding import Holding
 
-__all__ = ["Instance", "NativeTarget", "Target", "TargetError", "is_library_spec", "load_target", "object_target"]
+__all__ = [
+    "Instance",
+    "NativeTarget",
+    "Target",
+    "TargetError",
+    "is_library_spec",
+    "is_native_spec",
+    "load_target",
+    "object_target",
+]
 
 _LIBRARY_SUFFIXES = (".so", ".dll", ".dylib", ".ocx")
 _OURS = ("recorder", "replayer", "fuzz")
@@ -44,6 +58,7 @@ class Instance:
     still open at the end a finding (U2 leaves open who closes it).  `pointer` is a native object's, with the one
     reference that `close` gives back; `live` counts its library's objects, if that keeps a count, and `others` is
     what it said before this one was made.  `holding` counts what the sequence's own calls do to the references.
+    `apartment`: what each thread that calls it must be in.
     """
 
     methods: dict[str, Callable[..., Any]]
@@ -53,9 +68,15 @@ class Instance:
     promises: frozenset[str] = frozenset()
     close: Callable[[], None] = lambda: None
     pointer: int = 0
+    apartment: Apartment | None = None
     live: Callable[[], int] | None = None
     others: int = 0
     holding: Holding | None = None
+
+    @property
+    def native(self) -> bool:
+        """Whether calls go through a vtable: what is behind it may be of any language."""
+        return self.pointer != 0
 
 
 class Target(Protocol):
@@ -77,6 +98,8 @@ class Target(Protocol):
 
 def load_target(spec: str, interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK) -> Target:
     """The target that a command line names.  Raises TargetError, in one line that says what to mend."""
+    if is_class_spec(spec):
+        return _class_target(spec, interface)
     location, colon, name = spec.rpartition(":")
     if not colon or not location or not name:
         raise TargetError(f"target {spec!r}: write it as package.module:factory or path/library.so:symbol")
@@ -84,7 +107,7 @@ def load_target(spec: str, interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK) 
         module = ".".join(Path(location).with_suffix("").parts)
         raise TargetError(f"target {spec!r}: name the module, not its file: {module}:{name}")
     if is_library_spec(spec):
-        return NativeTarget(spec, interface, location, name)
+        return _library_target(spec, interface, location, name)
     return _python_target(spec, interface, location, name)
 
 
@@ -92,6 +115,11 @@ def is_library_spec(spec: str) -> bool:
     """Whether a target spec names a native library rather than a Python module."""
     location = spec.rpartition(":")[0]
     return location.endswith(_LIBRARY_SUFFIXES) or (os.sep in location and Path(location).is_file())
+
+
+def is_native_spec(spec: str) -> bool:
+    """Whether a target spec names something other than Python: a library, or a registered class."""
+    return is_class_spec(spec) or is_library_spec(spec)
 
 
 def object_target(
@@ -128,6 +156,8 @@ class _PythonTarget:
             raise TargetError(
                 f"target {self.spec}: the factory raised {one_line(error)}{f' at {where}' if where else ''}"
             ) from None
+        if (address := com.pointer_of(created)) is not None:
+            return self._behind(created, address)
         try:
             methods = {name: getattr(created, name) for name in self._names}
         except AttributeError:
@@ -135,6 +165,19 @@ class _PythonTarget:
         promises = frozenset(getattr(created, "synctape_promises", ()))
         invariant = getattr(created, "invariant", None)
         return Instance(methods, PythonHandles(), created, invariant, promises)
+
+    def _behind(self, created: Any, address: int) -> Instance:
+        """The instance behind an interface pointer.  What the factory holds of it is given up."""
+        if not address:
+            raise TargetError(f"target {self.spec}: the factory gave NULL")
+        instance = _through_vtable(self.spec, self.interface, address)
+        if isinstance(created, com.ExposedObject):
+            created.release()
+        elif isinstance(created, com.Pointer):
+            created.close()
+        elif type(created) is ctypes.c_void_p:
+            com.wrap(address, self.interface).Release()
+        return instance
 
     def _mismatch(self, created: object) -> TargetError:
         missing = [name for name in self._names if not hasattr(created, name)]
@@ -213,65 +256,100 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 
 
 class NativeTarget:
-    """`entry` is the address of the library's factory."""
+    """Gives what a factory `HRESULT create(void **ppv)` gives, a function of ctypes; `entry` is its address.
+
+    `live` counts the factory's objects.  `explain` says what a failure of the factory means.
+    """
 
     native = True
 
-    def __init__(self, spec: str, interface: Interface, path: str, symbol: str):
+    def __init__(
+        self,
+        spec: str,
+        interface: Interface,
+        create: Any,
+        *,
+        live: Callable[[], int] | None = None,
+        apartment: Apartment | None = None,
+        explain: Callable[[int], str] = lambda answer: f"the factory answered {hresult.describe(answer)}",
+    ):
         self.spec = spec
         self.interface = interface
-        file = Path(path).resolve()
-        if not file.is_file():
-            raise TargetError(f"target {spec}: no file {path}")
-        try:
-            library = ctypes.CDLL(str(file))
-        except OSError as error:
-            raise TargetError(f"target {spec}: cannot be loaded: {error}") from None
-        try:
-            self._create = getattr(library, symbol)
-        except AttributeError:
-            raise TargetError(f"target {spec}: {file.name} exports no {symbol!r}") from None
-        self._create.restype = ctypes.c_int32
-        self._create.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
-        self.entry: int = ctypes.cast(self._create, ctypes.c_void_p).value or 0
-        self._live = getattr(library, f"{symbol}_live", None)
-        if self._live is not None:
-            self._live.restype = ctypes.c_uint32
+        self.entry: int = ctypes.cast(create, ctypes.c_void_p).value or 0
+        self._create = create
+        self._live = live
+        self._apartment = apartment
+        self._explain = explain
 
     def instance(self) -> Instance:
         others = self._live() if self._live else 0
         address = ctypes.c_void_p()
         result = self._create(ctypes.byref(address))
         if hresult.failed(result):
-            raise TargetError(f"target {self.spec}: the factory answered {hresult.describe(result)}")
+            raise TargetError(f"target {self.spec}: {self._explain(result)}")
         if not address.value:
             raise TargetError(f"target {self.spec}: the factory gave no object, only {hresult.describe(result)}")
-        first = com.wrap(address.value, self.interface)
-        answer, pointer = first.QueryInterface(self.interface.iid)
-        if hresult.failed(answer) or not pointer:
-            first.Release()
-            raise TargetError(
-                f"target {self.spec}: the object does not speak {self.interface.name} "
-                f"(QueryInterface answered {hresult.describe(answer)})"
-            )
-        wrapped = com.wrap(pointer, self.interface)
-        first.Release()
-        methods = {m.name: getattr(wrapped, m.name) for m in self.interface.slots}
-        holding = Holding(pointer)
-        return Instance(
-            methods,
-            native_handles(),
-            wrapped,
-            promises=frozenset({"closes-handle"}),
-            close=holding.release,
-            pointer=pointer,
-            live=self._live,
-            others=others,
-            holding=holding,
-        )
+        instance = _through_vtable(self.spec, self.interface, address.value)
+        com.wrap(address.value, self.interface).Release()
+        instance.live, instance.others, instance.apartment = self._live, others, self._apartment
+        return instance
 
     def owns(self, filename: str) -> bool:
         return False
 
     def place(self, trace: TracebackType | None) -> str:
         return ""
+
+
+def _through_vtable(spec: str, interface: Interface, address: int) -> Instance:
+    """The instance behind an interface pointer, with a reference of its own."""
+    answer, pointer = com.wrap(address, interface).QueryInterface(interface.iid)
+    if hresult.failed(answer) or not pointer:
+        raise TargetError(
+            f"target {spec}: the object does not speak {interface.name} "
+            f"(QueryInterface answered {hresult.describe(answer)})"
+        )
+    wrapped = com.wrap(pointer, interface)
+    methods = {m.name: getattr(wrapped, m.name) for m in interface.slots}
+    final = contract_of(interface).final  # without one a handle is only lent
+    promises = frozenset({"closes-handle"} if final is not None and final.handle is not None else ())
+    holding = Holding(pointer)
+    return Instance(
+        methods,
+        native_handles(),
+        wrapped,
+        promises=promises,
+        close=holding.release,
+        pointer=pointer,
+        holding=holding,
+    )
+
+
+def _library_target(spec: str, interface: Interface, path: str, symbol: str) -> Target:
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise TargetError(f"target {spec}: no file {path}")
+    try:
+        library = ctypes.CDLL(str(file))
+    except OSError as error:
+        raise TargetError(f"target {spec}: cannot be loaded: {error}") from None
+    try:
+        create = getattr(library, symbol)
+    except AttributeError:
+        raise TargetError(f"target {spec}: {file.name} exports no {symbol!r}") from None
+    create.restype = ctypes.c_int32
+    create.argtypes = (ctypes.POINTER(ctypes.c_void_p),)
+    live = getattr(library, f"{symbol}_live", None)
+    if live is not None:
+        live.restype = ctypes.c_uint32
+    return NativeTarget(spec, interface, create, live=live)
+
+
+def _class_target(spec: str, interface: Interface) -> Target:
+    try:
+        activation = activate(spec)
+    except ValueError as error:
+        raise TargetError(f"target {spec}: {error}") from None
+    create = activation.factory(interface)
+    explain = functools.partial(activation.explain, interface=interface)
+    return NativeTarget(spec, interface, create, apartment=activation.apartment, explain=explain)
