@@ -374,17 +374,21 @@ static void system_reason(char *reason) {
         snprintf(reason, REASON, "Windows error %lu", code);
 }
 
+static WCHAR *wide_path(const char *path) {
+    int length = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
+    WCHAR *wide = length > 0 ? malloc((size_t)length * sizeof *wide) : NULL;
+    if (wide) MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, length);
+    return wide;
+}
+
 /* 0: it is open; 1: it exists; -1: `reason` */
 static int file_open(file *f, const char *path, char *reason) {
-    WCHAR *wide;
-    int length = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
-    wide = length > 0 ? malloc((size_t)length * sizeof *wide) : NULL;
+    WCHAR *wide = wide_path(path);
     if (!wide) {
         copy_text(reason, REASON, "Invalid argument");
         return -1;
     }
-    MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, length);
-    f->handle = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE | DELETE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+    f->handle = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
                             CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
     free(wide);
     if (f->handle != INVALID_HANDLE_VALUE) return 0;
@@ -429,10 +433,12 @@ static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size) 
     return good ? 0 : -1;
 }
 
-static void file_discard(file *f) {
-    FILE_DISPOSITION_INFO gone = {TRUE};
-    SetFileInformationByHandle(f->handle, FileDispositionInfo, &gone, sizeof gone);
-    CloseHandle(f->handle);
+static void file_close(file *f) { CloseHandle(f->handle); }
+
+static void file_delete(const char *path) {
+    WCHAR *wide = wide_path(path);
+    if (wide) DeleteFileW(wide);
+    free(wide);
 }
 
 #else
@@ -503,7 +509,9 @@ static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size) 
     return good ? 0 : -1;
 }
 
-static void file_discard(file *f) { close(f->descriptor); }
+static void file_close(file *f) { close(f->descriptor); }
+
+static void file_delete(const char *path) { unlink(path); }
 
 #endif
 
@@ -1671,10 +1679,8 @@ void *synctape_record_with(void *inner, const char *path, const synctape_options
     }
     r->live = 1;
     if (write_header(r, i, options, reason)) {
-        if (r->live) file_discard(&r->file);
-#ifndef _WIN32
-        unlink(path);
-#endif
+        if (r->live) file_close(&r->file);
+        file_delete(path);
         return refuse(r, problem, "cannot be written: ", *reason ? reason : r->reason);
     }
     if (options->sync_event) synctape_record_sync_event(r, options->sync_event);

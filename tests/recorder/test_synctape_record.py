@@ -23,10 +23,11 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.interfaces import IUNKNOWN
 from recorder.trace import read_trace
 
-pytestmark = [
-    pytest.mark.native,
-    pytest.mark.skipif(sys.platform == "win32", reason="no C compiler there; the core is tested through Python"),
-]
+pytestmark = pytest.mark.native
+
+WINDOWS = sys.platform == "win32"
+C_COMPILERS = ["gcc"] if WINDOWS else ["gcc", "clang", "x86_64-w64-mingw32-gcc"]
+CPP_COMPILERS = ["g++"] if WINDOWS else ["g++", "clang++", "x86_64-w64-mingw32-g++"]
 
 NATIVE = Path(__file__).parents[2] / "recorder" / "_native"
 SAMPLES = Path(__file__).parent / "native"
@@ -42,7 +43,8 @@ def compiled(folder: Path, *sources: Path, options: tuple[str, ...] = (), cc: st
         [c_compiler, "-std=c99", *WARNINGS, "-O2", "-fPIC", "-c", NATIVE / "synctape_record.c", "-o", recorder],
         check=True,
     )
-    target = folder / sources[0].stem
+    suffix = ("" if not WINDOWS else ".exe") if "-shared" not in options else ".dll" if WINDOWS else ".so"
+    target = folder / (sources[0].stem + suffix)
     command: Command = [
         cc,
         *WARNINGS,
@@ -81,7 +83,7 @@ def indices(trace: Trace) -> list[Any]:
 
 
 @pytest.mark.parametrize("level", ["-O0", "-O3"])
-@pytest.mark.parametrize("compiler", ["gcc", "clang", "x86_64-w64-mingw32-gcc"])
+@pytest.mark.parametrize("compiler", C_COMPILERS)
 def test_it_builds_without_a_warning(compiler: str, level: str, tmp_path: Path) -> None:
     source, target = NATIVE / "synctape_record.c", tmp_path / "recorder.o"
     assert shutil.which(compiler), f"{compiler} is not here"
@@ -90,7 +92,7 @@ def test_it_builds_without_a_warning(compiler: str, level: str, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("compiler", ["g++", "clang++", "x86_64-w64-mingw32-g++"])
+@pytest.mark.parametrize("compiler", CPP_COMPILERS)
 def test_cpp_takes_its_header(compiler: str, tmp_path: Path) -> None:
     source = SAMPLES / "recorded_provider.cpp"
     assert shutil.which(compiler), f"{compiler} is not here"
@@ -177,7 +179,8 @@ def test_the_example_in_c(path: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
         assert library.record_steps(host.pointer, os.fsencode(path)) == host.pointer
         assert [steps.Step("one", 1), steps.Cancelled(), steps.Release()] == [0, 1, 0]
         assert host.references == 1
-    assert capfd.readouterr().err == f"{path}: exists already; it is left as it is\n"
+    captured = capfd.readouterr()  # under Wine a library's errors are among the output
+    assert captured.out + captured.err == f"{path}: exists already; it is left as it is\n"
     trace = read_trace(path)
     assert trace.damage is None and trace.interface == STEPS
     assert [(p.call.method, p.call.args, p.outcome and p.outcome.value) for p in trace.played] == [
@@ -204,7 +207,7 @@ def test_the_header_tells_of_the_process(path: Path, program: Path) -> None:
     assert (header.tick_ns, header.pointer_size, header.sync_flags) == (1024, 8, None)
     assert header.created_ns > 1_700_000_000 * 10**9
     assert {"pid", "system", "machine", "program"} == set(header.process)
-    assert (header.process["program"], header.process["system"]) == ("recording", sys.platform)
+    assert (header.process["program"], header.process["system"]) == (program.name, sys.platform)
     assert header.provenance == {"kind": "captured", "recorder": "synctape_record.c"}
 
 
@@ -223,7 +226,7 @@ def test_80_killed_processes_lose_no_event(path: Path, program: Path, seed: int)
 
 
 def test_a_crash_in_the_host_leaves_the_call_that_it_came_in(path: Path, program: Path) -> None:
-    assert run(program, "crash", path).returncode < 0
+    assert run(program, "crash", path).returncode not in (0, 9)
     trace = read_trace(path)
     assert trace.damage is not None and trace.damage.reason == "ends without an end record"
     assert [(p.call.args, p.outcome) for p in trace.played] == [(("message 0", 1, 0), None)]
@@ -236,6 +239,7 @@ def test_a_process_that_ends_without_release_leaves_a_whole_trace(path: Path, pr
     assert indices(trace) == [1]
 
 
+@pytest.mark.skipif(WINDOWS, reason="this system does not fork")
 def test_a_forked_child_records_nothing_and_forwards(path: Path, program: Path) -> None:
     done = run(program, "forks", path)
     assert (done.returncode, done.stdout) == (0, "2\n")
@@ -254,6 +258,7 @@ def test_a_file_of_many_windows(path: Path, program: Path) -> None:
     assert indices(trace) == list(range(200_000))
 
 
+@pytest.mark.skipif(WINDOWS, reason="Windows limits no file sizes")
 def test_when_the_disk_is_full_recording_stops_and_calls_go_on(path: Path, program: Path) -> None:
     done = run(program, "limited", path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "200000\n", "")
@@ -265,6 +270,7 @@ def test_when_the_disk_is_full_recording_stops_and_calls_go_on(path: Path, progr
     assert path.stat().st_size <= 1 << 20
 
 
+@pytest.mark.skipif(WINDOWS, reason="Windows limits no file sizes")
 def test_a_file_system_that_fills_up(tmp_path: Path, program: Path) -> None:
     """A tmpfs of one MiB, in a mount namespace of its own."""
     script = 'mount -t tmpfs -o size=1m none "$1" && "$2" full "$1/run.tape"; r=$?; cp "$1/run.tape" "$3"; exit $r'
@@ -314,6 +320,7 @@ def test_eight_threads_at_once(path: Path, program: Path) -> None:
     assert not [v for v in lint(trace) if v.rule.id in ("P2", "P3")]
 
 
+@pytest.mark.skipif(WINDOWS, reason="Windows has no such signals")
 def test_signal_handlers_may_call_at_any_time(path: Path, program: Path) -> None:
     """A call from a handler that interrupts the recorder itself is forwarded, not recorded; no other is lost."""
     done = run(program, "signals", path)

@@ -3,14 +3,16 @@
 #include "synctape_record.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#ifndef _WIN32
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <unistd.h>
+#endif
 
 typedef struct Callback Callback;
 struct Callback {
@@ -109,20 +111,24 @@ static void in_threads(unsigned number, void *(*function)(void *)) {
     for (n = 0; n < number; n++) pthread_join(threads[n], NULL);
 }
 
+#ifndef _WIN32
 static void on_timer(int signal) {
     static uint32_t index;
     (void)signal;
     recorded->vtable->Progress(recorded, NULL, index++, 99);
 }
+#endif
 
 int main(int argc, char **argv) {
     const char *mode = argv[1];
     unsigned number = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
     if (argc < 3) return 2;
+#ifndef _WIN32
     if (!strcmp(mode, "limited")) {
         struct rlimit limit = {1 << 20, 1 << 20};
         setrlimit(RLIMIT_FSIZE, &limit);
     }
+#endif
     recorded = synctape_record(&host, argv[2]);
     if (!strcmp(mode, "killed")) {
         reporting = 1;
@@ -137,6 +143,7 @@ int main(int argc, char **argv) {
         count = 2000;
         nesting = 1;
         in_threads(number, provide);
+#ifndef _WIN32
     } else if (!strcmp(mode, "forks")) {
         int status;
         pid_t child;
@@ -154,6 +161,7 @@ int main(int argc, char **argv) {
         setitimer(ITIMER_REAL, &often, NULL);
         for (count = 0; count < 100000; count++) call(count, 0, 1000);
         setitimer(ITIMER_REAL, &never, NULL);
+#endif
     } else /* "limited", "full", "unwritable" */
         for (count = 0; count < 200000; count++) call(count, 0, 20);
     if (recorded->vtable->Release(recorded) != 0) return 5;
