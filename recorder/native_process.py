@@ -56,6 +56,7 @@ def record_isolated(
     answers: Mapping[str, Sequence[int]] | None = None,
     flags: int | None = None,
     timeout: float = TIMEOUT,
+    callback: bool = True,
     overwrite: bool = False,
 ) -> Isolated:
     """`record_native` in a child process.
@@ -70,6 +71,7 @@ def record_isolated(
         "answers": {name: list(values) for name, values in (answers or {}).items()},
         "flags": flags,
         "timeout": timeout,
+        "callback": callback,
         "overwrite": overwrite,
     }
     with tempfile.TemporaryDirectory(prefix="synctape-") as folder:
@@ -161,6 +163,7 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
             answers={name: iter(values) for name, values in job["answers"].items()},
             flags=job["flags"],
             timeout=job["timeout"],
+            callback=job["callback"],
             overwrite=job["overwrite"],
             target=target,
             provenance={"kind": "captured", "provider": job["spec"]},

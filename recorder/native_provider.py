@@ -56,7 +56,8 @@ class NativeRun:
     that had begun by then.  `event` says whether *phSyncDoneEvent was "open", "missing" or "invalid" (no open
     handle), or "taken": the host, which was given it, had closed it already.  `closed`: the event's handle was
     closed at the end.  `held`: the references of the callback that the provider still had.  `forwarded`: a host
-    took the calls, rather than a script.  `waiting` is what had not come when the time was over, "" if all had.
+    took the calls, rather than a script.  `callback`: the provider was given one.  `waiting` is what had not come
+    when the time was over, "" if all had.
     """
 
     result: int | None = None
@@ -65,6 +66,7 @@ class NativeRun:
     closed: bool = False
     held: int = 0
     forwarded: bool = False
+    callback: bool = True
     waiting: str = ""
     notes: tuple[str, ...] = ()
 
@@ -78,6 +80,7 @@ def record_native(
     answers: Mapping[str, Any] | None = None,
     flags: int | None = None,
     timeout: float = TIMEOUT,
+    callback: bool = True,
     overwrite: bool = False,
     **header: Any,
 ) -> NativeRun:
@@ -86,7 +89,8 @@ def record_native(
     The calls are forwarded to `inner`, a Python callback, or to the native host that `forward` names in the same
     way; without both they are answered by `answers` (see ScriptedCallback).  `flags` become MAPISIB.ulFlags, 0 if
     None.  `timeout` is in seconds, for the whole; when it is over the provider goes on, unrecorded, and the run
-    says what was waited for.  `header` are further fields of the trace's Header.
+    says what was waited for.  Without `callback` punkCallBack is NULL, which a provider copes with (P4).
+    `header` are further fields of the trace's Header.
 
     Raises LibraryError for a library that cannot be used and TraceError if the file cannot be made, both before
     the sync is started.
@@ -108,7 +112,7 @@ def record_native(
                 else Answering(inner, path, facts, event, answers)
             )
         try:
-            run = _Session(sync, recorded, event, path, apartment, deadline).run(flags or 0)
+            run = _Session(sync, recorded, event, path, apartment, deadline).run(flags or 0, callback)
         except BaseException as error:
             recorded.close(_reason(error))
             raise
@@ -161,13 +165,13 @@ class _Session:
         self._apartment = apartment
         self._deadline = deadline
 
-    def run(self, flags: int) -> NativeRun:
+    def run(self, flags: int, callback: bool) -> NativeRun:
         result, early, waiting = None, 0, ""
         packed = MAPISIB.pack(
             {
                 "ulSize": MAPISIB.size(),
                 "ulFlags": flags,
-                "punkCallBack": self._recorded.pointer,
+                "punkCallBack": self._recorded.pointer if callback else 0,
                 "phSyncDoneEvent": self._event.address,
             }
         )
@@ -192,6 +196,7 @@ class _Session:
             closed=event.closed,
             held=recorded.held,
             forwarded=recorded.forwarded,
+            callback=callback,
             waiting=waiting,
             notes=tuple(event.notes),
         )

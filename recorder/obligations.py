@@ -55,6 +55,7 @@ class _Walk:
         self.interface = contract.interface
         self.run = run
         self.failed = _failed(run)
+        self.answer = hresult.describe(run.result or 0)
         self.references = 0
         self.taken = False
         self.begun = 0
@@ -85,8 +86,7 @@ class _Walk:
             return
         self.calls += 1
         if self.failed:
-            answer = hresult.describe(self.run.result or 0)
-            yield from self.broken("P17", number, f"{call.method} though the start answered {answer}")
+            yield from self.broken("P17", number, f"{call.method} though the start answered {self.answer}")
         if not self.queried and self.calls == 1:
             yield from self.broken("P1", number, f"{call.method} before any {_QUERY} for {self.interface.name}")
         yield from self.final(number, call)
@@ -120,7 +120,9 @@ class _Walk:
             yield from self.broken("P16", end, "*phSyncDoneEvent holds no open handle")
         if run.waiting:
             return
-        if self.contract.final and started and not self.ended:
+        if not run.callback and self.failed:
+            yield from self.broken("P4", end, f"without a callback the start answered {self.answer}")
+        if self.contract.final and started and run.callback and not self.ended:
             yield from self.broken("P12", end, f"the sync ended without {self.contract.final.method}")
         if run.held > 0:
             yield from self.broken("P2", end, f"{run.held} references were not released")

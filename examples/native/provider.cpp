@@ -76,6 +76,7 @@ struct Apartment {
 enum class Mistake {
     none,
     signals_first,
+    needs_callback,
     skips_query,
     leaks_reference,
     releases_twice,
@@ -153,6 +154,7 @@ template <Mistake mistake> struct Sync final : ComObject<IMAPISync> {
     HRESULT STDMETHODCALLTYPE SynchronizeInBackground(MAPISIB *sib) override {
         if (sib == nullptr || sib->ulSize < sizeof(MAPISIB) || sib->phSyncDoneEvent == nullptr) return E_INVALIDARG;
         if (mistake == Mistake::fails) return E_FAIL;
+        if (mistake == Mistake::needs_callback && sib->punkCallBack == nullptr) return E_INVALIDARG;
         if (mistake == Mistake::crashes_at_once) *static_cast<volatile int *>(nullptr) = 1;
         while (mistake == Mistake::never_returns) rest(1000);
         IMAPISyncProgressCallback *callback = nullptr;
@@ -198,6 +200,7 @@ EXPORT HRESULT refuses(void **ppv) {
     EXPORT HRESULT name(void **ppv) { return make<Sync<Mistake::name>>(ppv); }
 EXPORT_MISTAKE(signals_first)        // none: which of event and Done comes first is open (U1)
 EXPORT_MISTAKE(skips_query)          // P1: takes punkCallBack for the callback without asking
+EXPORT_MISTAKE(needs_callback)       // P4: does not sync where nobody wants reports
 EXPORT_MISTAKE(leaks_reference)      // P2: its last reference is not given back
 EXPORT_MISTAKE(releases_twice)       // P2: one reference is given back twice
 EXPORT_MISTAKE(calls_after_release)  // P3: Progress when the last reference is gone

@@ -83,6 +83,13 @@ def test_notes_fail_nothing(provider: Callable[[str], str], tmp_path: Path) -> N
 
 
 @pytest.mark.native
+def test_without_a_callback(provider: Callable[[str], str], tmp_path: Path) -> None:
+    done = record(provider("create"), "--no-callback", "-o", "run.tape", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("run.tape: 0 calls in ")
+
+
+@pytest.mark.native
 def test_forwarded_to_python_and_to_native_hosts(
     provider: Callable[[str], str], example: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -214,7 +221,8 @@ def test_the_same_in_one_call(provider: Callable[[str], str], tmp_path: Path) ->
     [
         (("x.so:create", "--interface", "IUnknown"), "a native provider calls IMAPISyncProgressCallback"),
         (("x.so:create", "--timeout", "0"), "0.0 is not in the range x>0"),
-        (("module:provider", "--timeout", "5"), "--timeout is for native providers"),
+        (("module:provider", "--timeout", "5"), "--timeout is for native providers; 'module:provider' is none"),
+        (("module:provider", "--no-callback"), "--no-callback is for native providers"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], message: str) -> None:

@@ -140,6 +140,18 @@ def test_a_start_that_fails_and_keeps_quiet_breaks_nothing(provider: Callable[[s
 
 
 @pytest.mark.native
+def test_nobody_wants_reports(provider: Callable[[str], str], tmp_path: Path) -> None:
+    done, trace, checked = run(provider("create"), tmp_path / "run.tape", callback=False, timeout=20)
+    assert (done.result, done.event, done.waiting, trace.calls) == (0, "open", "", ())
+    assert not checked.broken
+    done, _, checked = run(provider("needs_callback"), tmp_path / "no.tape", callback=False, timeout=20)
+    assert [(b.rule.id, b.message) for b in checked.broken] == [
+        ("P4", "without a callback the start answered 0x80070057 E_INVALIDARG")
+    ]
+    assert not checked.fails
+
+
+@pytest.mark.native
 def test_an_event_that_fires_before_it_is_given_back_is_noted(
     provider: Callable[[str], str], tmp_path: Path
 ) -> None:
