@@ -5,6 +5,7 @@ compiler, or the core does not fit (32 bits, a free-threaded build), the package
 through ctypes; `synctape doctor` says which of the two is in use.
 """
 
+import glob
 import os
 import struct
 import sysconfig
@@ -43,6 +44,7 @@ extensions = [
     Extension(
         name,
         sources,
+        depends=sorted(glob.glob(f"{os.path.dirname(sources[0])}/*.h")),
         define_macros=[("Py_LIMITED_API", LIMITED_API)],
         py_limited_api=True,
         optional=True,

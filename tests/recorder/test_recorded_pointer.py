@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from recorder.errors import TraceError
 from recorder.interface import Direction, Interface, Method, Parameter, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.interfaces import IUNKNOWN
-from recorder.native import Core
+from recorder.native import SWITCH, Core
 from recorder.recorded_pointer import RecordedPointer, record_pointer
 from recorder.trace import read_trace
 
@@ -253,3 +257,69 @@ def test_first_event_is_in_the_file_when_the_call_arrives(record: Record, path: 
     with com.expose(Host(look), SYNC) as inner, record(inner.pointer, path) as recorded:
         com.wrap(recorded.pointer, SYNC).Progress("x", 1, 2)
     assert [call.args for call in arrived[0]] == [("x", 1, 2)]
+
+
+# --- in a process of its own ---------------------------------------------------------------------------------
+
+ENDS = """
+import sys
+from recorder import com
+from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
+from recorder.recorded_pointer import record_pointer
+
+class Host:
+    Progress = Error = Done = staticmethod(lambda *args: args[1])
+
+inner = com.expose(Host(), SYNC)
+recorded = record_pointer(inner.pointer, sys.argv[1])
+callback = com.wrap(recorded.pointer, SYNC)
+"""
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+for index in range(100_000):
+    assert callback.Progress("x", index, 9) == index
+recorded.close()
+print(recorded.compiled, recorded.stopped)
+"""
+
+
+def run(switch: str, code: str, path: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, SWITCH: switch}
+    command = [sys.executable, "-c", code, str(path)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+
+
+switches = pytest.mark.parametrize("switch", ["ctypes", pytest.param("", marks=pytest.mark.native)])
+
+
+@switches
+def test_a_process_that_ends_without_closing_leaves_a_whole_trace(switch: str, path: Path) -> None:
+    run(switch, ENDS + "callback.Progress('x', 1, 2)", path)
+    assert seen(read_trace(path)) == [("Progress", ("x", 1, 2), 1, ())]
+
+
+@switches
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+def test_when_the_disk_is_full_recording_stops_and_calls_go_on(switch: str, path: Path) -> None:
+    done = run(switch, ENDS + FULL, path)
+    assert done.stdout.split(maxsplit=1) == [str(switch == ""), "File too large\n"]
+    assert done.stderr.count("recording stopped (File too large); calls are still forwarded") == 1
+    trace = read_trace(path)
+    assert trace.damage is not None and trace.damage.reason == "recording stopped: File too large"
+    assert [call.args[1] for call in trace.calls] == list(range(len(trace.calls)))
+    assert 10_000 < len(trace.calls) < 100_000
+
+
+# --- one description -----------------------------------------------------------------------------------------
+
+
+def test_the_types_of_c_are_those_of_python() -> None:
+    """In the same order, which is how their numbers go over; what interfaces look like in C is generated."""
+    native = Path(recorded_pointer.__file__).parent / "_native"
+    header, source = ((native / name).read_text("utf-8") for name in ("synctape_record.h", "synctape_record.c"))
+    (enumeration,) = re.findall(r"typedef enum synctape_type \{(.*?)\}", header, re.S)
+    assert re.findall(r"SYNCTAPE_(\w+)", enumeration) == [kind.name for kind in Type]
+    (names,) = re.findall(r"TYPE_NAMES\[\] = \{(.*?)\}", source, re.S)
+    assert re.findall(r'"(\w+)"', names) == [kind.value for kind in Type]

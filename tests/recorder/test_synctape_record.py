@@ -320,6 +320,22 @@ def test_eight_threads_at_once(path: Path, program: Path) -> None:
     assert not [v for v in lint(trace) if v.rule.id in ("P2", "P3")]
 
 
+def test_an_exception_of_the_host_passes_and_its_call_stays_open(path: Path, tmp_path: Path) -> None:
+    options = ("-std=c++17", "-shared", "-fPIC")
+    library = ctypes.CDLL(str(compiled(tmp_path, SAMPLES / "throwing_host.cpp", options=options, cc="c++")))
+    assert library.throw_twice(os.fsencode(path)) == 41 + 42
+    trace = read_trace(path)
+    assert trace.damage is None
+    assert [(p.call.method, p.outcome and p.outcome.value) for p in trace.played] == [
+        ("Progress", 41),
+        ("Error", None),
+        ("Progress", 42),
+        ("Error", None),
+        ("Done", 0),
+        ("Release", 0),
+    ]
+
+
 @pytest.mark.skipif(WINDOWS, reason="Windows has no such signals")
 def test_signal_handlers_may_call_at_any_time(path: Path, program: Path) -> None:
     """A call from a handler that interrupts the recorder itself is forwarded, not recorded; no other is lost."""
