@@ -97,7 +97,7 @@ static char *copy_text(char *to, size_t size, const char *from) {
     return to + length;
 }
 
-/* --- the system ---------------------------------------------------------------------------------------------------- */
+/* --- the system ---------------------------------------------------------------------------------------------- */
 
 #ifdef _WIN32
 
@@ -204,7 +204,7 @@ static void program_name(char *name, size_t size) {
 
 #endif
 
-/* --- bytes of msgpack ---------------------------------------------------------------------------------------------- */
+/* --- bytes of msgpack ---------------------------------------------------------------------------------------- */
 
 static uint8_t *put_big(uint8_t *at, int marker, uint64_t value, int size) {
     *at++ = (uint8_t)marker;
@@ -339,7 +339,7 @@ static uint8_t *put_check(uint8_t *record, uint8_t *at) {
     return put_big(at, 0xCC, sum & 0xFF, 1);
 }
 
-/* --- the file: mapped in windows, allocated and zero ahead of the records ------------------------------------------- */
+/* --- the file: mapped in windows, allocated and zero ahead of the records ------------------------------------ */
 
 typedef struct file {
 #ifdef _WIN32
@@ -556,7 +556,7 @@ static void publish(uint8_t *to, const uint8_t *record, size_t size) {
     *(volatile uint8_t *)to = record[0];
 }
 
-/* --- tables -------------------------------------------------------------------------------------------------------- */
+/* --- tables -------------------------------------------------------------------------------------------------- */
 
 typedef struct text_entry {
     uint32_t hash;
@@ -712,7 +712,7 @@ enum { BUSY = 1, THREAD_STEP = 2 };
 
 static const uint8_t UNKNOWN_IID[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46};
 
-/* --- writing; with the lock --------------------------------------------------------------------------------------- */
+/* --- writing; with the lock ---------------------------------------------------------------------------------- */
 
 static void forget(recording *r) {
     size_t i;
@@ -955,7 +955,7 @@ static word scalar_at(int kind, word address) {
     return whole;
 }
 
-/* --- a call -------------------------------------------------------------------------------------------------------- */
+/* --- a call -------------------------------------------------------------------------------------------------- */
 
 typedef struct ticket {
     stream *stream; /* NULL: it is not recorded */
@@ -1192,7 +1192,7 @@ static void leave(recording *r, const ticket *mark, unsigned slot, const word *w
     error_restore(error);
 }
 
-/* --- IUnknown ------------------------------------------------------------------------------------------------------ */
+/* --- IUnknown ------------------------------------------------------------------------------------------------ */
 
 /* The new count; 0 if the object is gone. */
 static uint32_t count_up(recording *r) {
@@ -1270,7 +1270,7 @@ static uint32_t Release(recording *r) {
     return now;
 }
 
-/* --- all other methods --------------------------------------------------------------------------------------------- */
+/* --- all other methods --------------------------------------------------------------------------------------- */
 
 static void clear_outputs(const plan *p, const word *words) {
     size_t i;
@@ -1334,7 +1334,7 @@ ALL(ENTRIES) /* few_00 to few_77: slots in octal */
 static const function FEW_ENTRIES[] = {ALL(FEW)};
 static const function MANY_ENTRIES[] = {ALL(MANY)};
 
-/* --- beginning ----------------------------------------------------------------------------------------------------- */
+/* --- beginning ----------------------------------------------------------------------------------------------- */
 
 static const char *const TYPE_NAMES[] = {"void",    "bool", "i32",    "u32",     "i64", "u64",
                                          "hresult", "text", "handle", "pointer", "iid"};

@@ -26,7 +26,7 @@ struct Callback {
     } *vtable;
 };
 
-/* --- the host ------------------------------------------------------------------------------------------------------- */
+/* --- the host ------------------------------------------------------------------------------------------------ */
 
 static unsigned references = 1, calls;
 static int reporting, nesting, aborting;
@@ -71,7 +71,7 @@ static uint32_t Release(Callback *self) {
 static const struct entries HOST = {NULL, AddRef, Release, Progress, Error, Done};
 static Callback host = {&HOST};
 
-/* --- the provider --------------------------------------------------------------------------------------------------- */
+/* --- the provider -------------------------------------------------------------------------------------------- */
 
 static void wide(uint16_t *to, const char *from) {
     while ((*to++ = (uint8_t)*from++)) continue;
