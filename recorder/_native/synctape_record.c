@@ -467,7 +467,11 @@ static int allocate(int descriptor, uint64_t size) {
         errno = EFBIG; /* instead of the signal that ends the process */
         return -1;
     }
+#ifdef __APPLE__
+    error = EOPNOTSUPP;
+#else
     error = posix_fallocate(descriptor, (off_t)at, (off_t)(size - at));
+#endif
     if (!error) return 0;
     errno = error;
     if (error != EINVAL && error != ENOSYS && error != EOPNOTSUPP) return -1;
