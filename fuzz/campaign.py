@@ -240,7 +240,8 @@ class Campaign:
         progress.levels[str(level)] += 1
         _, noted, at = position(death.position)
         method = calls[at].method if noted == place and at < len(calls) else ""
-        signature = f"{death.kind} {death.detail} in {method} at level {level}"
+        where = death.fault.place(self.spec.rpartition(":")[0]) if death.fault else ""
+        signature = f"{death.kind} {death.detail} {where} in {method} at level {level}"
         if self._triage.worth(signature, ALIKE if death.kind is OutcomeKind.HUNG else _DEATHS_LOOKED_AT):
             self._triage.suspect(calls, f"batch {number}")
 

@@ -28,20 +28,22 @@ from replayer.target import NativeTarget
 __all__ = ["SAMPLE", "NativeBatches"]
 
 SAMPLE = 64
-"""One sequence in so many is played with every oracle looking."""
+"""One sequence in so many is played by the player, with its oracles looking."""
 
+_IDENTITY = 8 * SAMPLE  # one in so many also with the oracle of COM identity
 _SEGMENT = 64  # sequences between two looks at the time
 
 
 class _Plan(NamedTuple):
     """What is known of the sequences of a batch, by their place in the list.
 
-    `indexes`: their numbers in the batch.  `calls`: how many they have.  `ends`: places of those that reach the
-    call that ends the protocol.  `strict`: places of those that the player plays.  `applied`: mutators, and how
-    often.
+    `first`: how many sequences the earlier batches had.  `indexes`: their numbers in the batch.  `calls`: how many
+    they have.  `ends`: places of those that reach the call that ends the protocol.  `strict`: places of those that
+    the player plays.  `applied`: mutators, and how often.
     """
 
     number: int
+    first: int
     indexes: list[int]
     calls: list[int]
     ends: list[int]
@@ -62,6 +64,8 @@ class NativeBatches:
         self._results = results
         self._fragments = Fragments(target.interface)
         self._screening = Screening(target, journal, engine.slow)
+        final = engine.contract.final  # without one a handle is only lent
+        self._closes_handles = final is not None and final.handle is not None
         self._known: _Plan | None = None  # what is in the list of sequences, if this process made it
         self._made: list[list[Call]] = []
         self._many_handles = any(map(_has_many_handles, engine.seeds))
@@ -71,7 +75,7 @@ class NativeBatches:
         engine, terminal = self._engine, self._engine.contract.terminal
         used, avoid = engine.environment.used, engine.avoid
         pack_one, pack_any = self._fragments.sequence, self._fragments.any_sequence
-        plan = _Plan(number, [], [], [], [], {})
+        plan = _Plan(number, number * size, [], [], [], [], {})
         packed: list[bytes] = []
         made: list[list[Call]] = []
         applied: list[Any] = []
@@ -84,7 +88,7 @@ class NativeBatches:
                 packed.append(pack_any(calls))
             else:
                 packed.append(pack_one(calls))
-                if (number * size + index) % SAMPLE == 0:
+                if (plan.first + index) % SAMPLE == 0:
                     plan.strict.append(place)
             made.append(calls)
             plan.indexes.append(index)
@@ -155,7 +159,9 @@ class NativeBatches:
         return unpack_calls(self._sequences.pick((place,))[place], self._interface)
 
     def _play_strictly(self, place: int) -> None:
-        trouble = self._engine.screen.strictly(self._calls(place), Numbered(self._journal, place))
+        number = self._plan.indexes[place] + self._plan.first
+        journal = Numbered(self._journal, place)
+        trouble = self._engine.screen.strictly(self._calls(place), journal, identity=number % _IDENTITY == 0)
         self._results.append(pack([trouble] if trouble else []))
 
     def _troubles(self, calls: list[Call], seen: Screened) -> list[str]:
@@ -180,6 +186,8 @@ class NativeBatches:
     def _owned(self, calls: list[Call]) -> int:
         """Handles that are the target's to close: those it was given before the protocol had ended."""
         owned = 0
+        if not self._closes_handles:
+            return owned
         for call in calls:
             for argument in call.args:
                 if argument.__class__ is Handle and argument.token >= 0:

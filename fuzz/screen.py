@@ -199,9 +199,9 @@ class Screen:
         """The same through the player, for calls on several threads."""
         return self._through_the_player(calls, _QUICK)
 
-    def strictly(self, calls: list[Call], journal: Journal) -> str:
-        """The same for a native target, with everything looked at."""
-        return self._through_the_player(calls, _STRICT, journal)
+    def strictly(self, calls: list[Call], journal: Journal, *, identity: bool) -> str:
+        """The same for a native target; `identity`: also IUnknown's laws, which cost more than all the rest."""
+        return self._through_the_player(calls, _STRICT if identity else _QUICK, journal)
 
     def _through_the_player(self, calls: list[Call], options: PlayOptions, journal: Journal | None = None) -> str:
         self.shape, self.returned = None, len(calls)

@@ -7,14 +7,15 @@
     parent and worker map one fault record     the compiled core writes there, see replayer.faults
 
 The child that is started is a *template*: it imports the job's module (and the target, in the job's `preload`)
-once, then forks a worker.  The worker makes the job and serves; when it ends, the template says how and forks the
-next, in a few milliseconds.  Every worker starts from the same imported state.  Where a fork would not be faithful
-(Windows, macOS, a target whose import leaves threads running) the child serves by itself and is started anew
-after each death.
+once, then forks a worker.  The worker makes the job and serves; when it ends, the template says how and goes on
+with the next, in a few milliseconds: once one has died, a spare stands by whose job is made.  Every worker
+starts from the same imported state.  Where a fork would not be faithful (Windows, macOS, a target whose import
+leaves threads running) the child serves by itself and is started anew after each death.
 
 A job is a function `factory(config, journal)` that returns `handle(payload) -> reply`; both it and an optional
 `preload(config)` beside it run in the child.  Config, payload and reply are what msgpack holds (tuples arrive as
-lists), any text included.  The job notes in the journal what it is about to do: `journal.note(sequence, call)`.
+lists), any text included.  The job notes in the journal what it is about to do: `journal.note(sequence, call)`;
+nothing while it is made, since another may be at work then.
 
 The target has /dev/null as its standard streams, unless the environment says SYNCTAPE_TARGET_OUTPUT=1: then what
 it prints goes to this process' stderr.  What it starts itself ends with its worker; on POSIX only if it stays in

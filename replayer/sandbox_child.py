@@ -28,6 +28,7 @@ import contextlib
 import faulthandler
 import gc
 import importlib
+import itertools
 import mmap
 import os
 import select
@@ -37,9 +38,9 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import msgpack
 
@@ -70,6 +71,7 @@ LENGTH = struct.Struct("<I")
 _POSITION = struct.Struct("=QQ")
 
 _NOTHING = contextlib.nullcontext()
+_MOMENT = 0.01  # seconds; a worker that lives so long is worth a spare
 
 Handler = Callable[[Any], Any]
 
@@ -144,16 +146,26 @@ def _live(start: dict[str, Any]) -> None:
         journal.note(IMPORTING, 0)
         connection.send(["started", None])
         make = connection.guarded(_import, plan)
+        core = core_of("replayer").module  # loaded once, before workers are forked
         forked = line is not None and _can_fork()
+        gate: socket.socket | None = None
         if line is not None and forked:
             _die_with(line, False)
-            leash = connection.guarded(_fork_workers, connection.socket, line, start["folder"])
+            leash, gate = connection.guarded(_fork_workers, connection.socket, line, start["folder"], journal)
             _die_with(leash, True)
-        watch_faults(core_of("replayer").module, os.path.join(start["folder"], "fault"))
+        fault = partial(watch_faults, core, os.path.join(start["folder"], "fault"))
+        if gate is None:
+            fault()
         if plan["memory"] is not None and sys.platform != "win32":
             _limit_memory(plan["memory"])  # on Windows the parent has done it
-        journal.note(MAKING, 0)
-        handle = connection.guarded(make, plan["config"], journal)
+        if gate is None:
+            journal.note(MAKING, 0)
+            handle = connection.guarded(make, plan["config"], journal)
+        else:
+            faulthandler.disable()  # what becomes of a spare is nobody's business yet
+            handle = connection.guarded(make, plan["config"], journal, first=partial(_wait_at, gate))
+            faulthandler.enable(stack, all_threads=True)
+            fault()
         connection.send(["ready", forked])
         _serve(connection, handle, stack, limited=plan["memory"] is not None)
 
@@ -194,16 +206,26 @@ class Connection:
             os._exit(0)
         return unpack(body)
 
-    def guarded(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """One step of setting up; what it raises goes to the parent as a line of text and ends the process."""
+    def guarded(
+        self, step: Callable[..., Any], *arguments: Any, first: Callable[[], object] = lambda: None
+    ) -> Any:
+        """One step of setting up; what it raises goes to the parent as a line of text and ends the process.
+
+        `first` is done before anything is given back or told.
+        """
         try:
-            return step(*arguments)
+            made = step(*arguments)
         except _BrokenError as error:
-            self.send(["broken", _one_line(error)])
+            said = ["broken", _one_line(error)]
         except SynctapeError as error:
-            self.send(["refused", str(error)])
+            said = ["refused", str(error)]
         except BaseException as error:  # SystemExit too: the target's import may do anything
-            self.send(["failed", f"{type(error).__name__}: {_one_line(error)}".rstrip(": ")])
+            said = ["failed", f"{type(error).__name__}: {_one_line(error)}".rstrip(": ")]
+        else:
+            first()
+            return made
+        first()
+        self.send(said)
         self._stream.read()  # the parent has the word: it ends this process
         os._exit(0)
 
@@ -275,45 +297,121 @@ def _can_fork() -> bool:
     return threading.active_count() == 1
 
 
-def _fork_workers(data: socket.socket, line: socket.socket, folder: str) -> socket.socket:
-    """Return in every worker, with a socket whose other end only the template has.
+class _Place(NamedTuple):
+    """What a forked worker has of the template: a leash whose other end only that has, and a spare's gate."""
 
-    The template stays in here until the parent goes.  _BrokenError if the system gives no process.
+    leash: socket.socket
+    gate: socket.socket | None
+
+
+class _Worker(NamedTuple):
+    """A forked worker as the template has it: the other ends."""
+
+    pid: int
+    held: socket.socket
+    gate: socket.socket | None
+
+    def close(self) -> None:
+        self.held.close()
+        if self.gate is not None:
+            self.gate.close()
+
+
+def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal: Journal) -> _Place:
+    """Return in every worker.
+
+    Once one has died, and the next has lived for a moment, there is a spare, which has made its job and waits at
+    its gate to be the next: so making the job may not show anywhere, above all not in the journal.  The template
+    stays in here until the parent goes.
+    _BrokenError if the system gives no process.
     """
     if sys.platform == "win32":
         raise NotImplementedError
     alarm = _ChildAlarm()
     gc.collect()
     gc.freeze()  # the workers' collectors then leave the shared pages alone
-    while True:
-        held, leash = socket.socketpair()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            raise _BrokenError(f"no process for the sandbox: {error}") from error
-        if pid == 0:
-            os.setpgid(0, 0)
-            alarm.release()
-            held.close()
-            line.close()
-            return leash
-        leash.close()
-        with contextlib.suppress(OSError):  # the worker does it too: whoever comes first
-            os.setpgid(pid, pid)
-        code = _attend(pid, line, alarm)
+    spare: _Worker | None = None
+    for number in itertools.count():
+        if spare is not None and os.waitpid(spare.pid, os.WNOHANG)[0]:  # whatever it was: a fresh one will tell
+            _kill_group(spare.pid)
+            spare.close()
+            spare = None
+        if spare is None:
+            try:
+                forked = _fork(alarm, (line,), gated=False)
+            except OSError as error:
+                raise _BrokenError(f"no process for the sandbox: {error}") from error
+            if isinstance(forked, _Place):
+                return forked
+            worker = forked
+        else:
+            worker, spare = spare, None
+            journal.note(MAKING, 0)  # it may still be at that
+            assert worker.gate is not None
+            with contextlib.suppress(OSError):  # it has just ended: attending will tell
+                worker.gate.send(NEXT)
+        if number and _is_quiet(line, alarm):
+            with contextlib.suppress(OSError):  # then there is none
+                forked = _fork(alarm, (line, worker.held, *filter(None, (worker.gate,))), gated=True)
+                if isinstance(forked, _Place):
+                    return forked
+                spare = forked
+        code = _attend(worker.pid, line, alarm)
         if code is None:
-            _leave(folder)
+            _leave(folder, spare)
         with contextlib.suppress(OSError):  # the parent has gone: hearing will tell
             line.sendall(frame(code))
-        held.close()
+        worker.close()
         while (command := _hear(line)) != NEXT:
             if not command:
-                _leave(folder)
+                _leave(folder, spare)
         _drain(data)
+    raise AssertionError("numbers never end")
 
 
-def _leave(folder: str) -> NoReturn:
+def _is_quiet(line: socket.socket, alarm: _ChildAlarm) -> bool:
+    """Whether nothing happens for a moment: a spare would be in the way of what does."""
+    poller = select.poll()
+    poller.register(line, select.POLLIN)
+    poller.register(alarm.reader, select.POLLIN)
+    return not poller.poll(_MOMENT * 1000)
+
+
+def _fork(alarm: _ChildAlarm, inherited: Iterable[socket.socket], *, gated: bool) -> _Worker | _Place:
+    """Fork: in the worker its place, the `inherited` sockets closed; in the template the worker.  Or OSError."""
+    assert sys.platform != "win32"
+    held, leash = socket.socketpair()
+    gate, outside = socket.socketpair() if gated else (None, None)
+    try:
+        pid = os.fork()
+    except OSError:
+        _Worker(0, held, gate).close()
+        _Worker(0, leash, outside).close()
+        raise
+    if pid == 0:
+        os.setpgid(0, 0)
+        alarm.release()
+        _Worker(pid, held, gate).close()
+        for unused in inherited:
+            unused.close()
+        return _Place(leash, outside)
+    _Worker(0, leash, outside).close()
+    with contextlib.suppress(OSError):  # the worker does it too: whoever comes first
+        os.setpgid(pid, pid)
+    return _Worker(pid, held, gate)
+
+
+def _wait_at(gate: socket.socket) -> None:
+    """Until this spare is to be the worker; ends the process if it never will."""
+    if _hear(gate) != NEXT:
+        os._exit(0)
+    gate.close()
+
+
+def _leave(folder: str, spare: _Worker | None) -> NoReturn:
     """End, the parent having gone; if it could not clean up any more, this does."""
+    if spare is not None:
+        _kill_group(spare.pid)
     for name in ("journal", "stack", "fault"):
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(folder, name))

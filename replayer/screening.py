@@ -11,6 +11,7 @@ looks wrong is to be played again with every oracle looking.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import struct
 import time
@@ -21,8 +22,9 @@ from typing import Any, NamedTuple
 from recorder import native
 from recorder.calls import Call, Handle
 from recorder.contract import fits
-from recorder.interface import Interface, Type
 from replayer.batches import unpack_calls
+from replayer.compiled import describe
+from replayer.guards import Guard
 from replayer.player import Phase
 from replayer.sandbox_child import Journal
 from replayer.shared import SharedList
@@ -36,11 +38,8 @@ SYMBOLS = 8
 _RESULT = struct.Struct("=IIqQIIII")  # SynScreened
 _ODD = operator.itemgetter(slice(32, 33))  # of a result
 _DONE = 0
-_RING = 1  # SynGuard: texts that are read-only, poisoned after the call, and flush at an inaccessible page
 _SCREENED, _NO_ROOM, _REFUSED, _NO_LIST = range(4)  # SynScreenStatus
 _UNFIT, _NO_HANDLE = 4, 5  # SynStatus
-_TYPES = {kind: number for number, kind in enumerate(Type)}  # SynType has the same order
-_BY_ADDRESS, _OUT = 0x40, 0x80
 
 
 class Screened(NamedTuple):
@@ -83,13 +82,18 @@ class Screening:
         self._slow_ns = int(slow * 1e9)
         self._cells: Any = journal.cells if journal is not None else bytearray(16)
         self._core = native.core_of("replayer").module
-        self.compiled = self._core is not None
-        if self.compiled:
-            player = self._core.player(_described(target.interface), _RING, 0, 0)
-            iid = uuid.UUID(target.interface.iid).bytes_le
-            self._screen = self._core.screen(player, target.entry, iid)
-        else:
-            self._by_ctypes = _ByCtypes(target, self._cells, self._slow_ns)
+        self._screen: Any = None
+        if self._core is not None:
+            with contextlib.suppress(ValueError):  # an interface that the core does not take
+                player = self._core.player(describe(target.interface), int(Guard.RING), 0, 0)
+                iid = uuid.UUID(target.interface.iid).bytes_le
+                self._screen = self._core.screen(player, target.entry, iid)
+        self._by_ctypes = _ByCtypes(target, self._cells, self._slow_ns)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled core is in use."""
+        return self._screen is not None
 
     def play(self, sequences: SharedList, results: SharedList, start: int = 0, stop: int | None = None) -> None:
         """Play the sequences from number `start` up to `stop`, appending to the results.
@@ -127,17 +131,6 @@ def _refusal(target: NativeTarget, answer: int) -> TargetError:
         f"the factory gave no {target.interface.name} ({hresult.describe(answer)}), having given instances before"
     )
     return TargetError(f"target {target.spec}: {what}")
-
-
-def _described(interface: Interface) -> bytes:
-    """The description of an interface that the core takes (player.h)."""
-    described = bytearray()
-    for method in interface.slots:
-        described += bytes((_TYPES[method.returns], len(method.parameters)))
-        for parameter in method.parameters:
-            flags = _OUT * parameter.is_out | _BY_ADDRESS * (parameter.pointer and not parameter.is_out)
-            described.append(_TYPES[parameter.type] | flags)
-    return bytes(described)
 
 
 class _ByCtypes:

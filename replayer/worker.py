@@ -1,9 +1,9 @@
 """The job that a sandbox child does for the player: play one trace on the target, or a batch of sequences.
 
-A trace comes in the request, with a number if it is to be played so often, and its run goes back in the reply.  So
-does the answer to one question that a native object may die of (WITHOUT_PPV).  A batch comes in one shared list,
-and what came of each of its sequences goes into another as soon as it has been played, by the player or by a
-screening; the journal says which one is under way (replayer.batches.position).
+A trace comes in the request, and its run goes back in the reply.  So does the answer to one question that a
+native object may die of (WITHOUT_PPV).  A batch comes in one shared list, and what came of each of its sequences
+goes into another as soon as it has been played, by the player or by a screening; the journal says which one is
+under way (replayer.batches.position).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import asdict
 from typing import Any
 
 from recorder.calls import NOT_RUN, Outcome
+from recorder.contract import contract_of
 from recorder.endings import give_in
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
-from replayer.endurance import play_repeatedly
 from replayer.identity import ask_without_ppv
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox_child import Journal
@@ -32,8 +32,10 @@ WITHOUT_PPV = "QueryInterface with a NULL ppv"
 
 
 def preload(config: dict[str, Any]) -> None:
-    """Import the target once, in the process that workers are forked from."""
-    load_target(config["spec"], Interface.from_description(config["interface"]))
+    """Do once, in the process that workers are forked from, what takes them long: above all import the target."""
+    interface = Interface.from_description(config["interface"])
+    contract_of(interface)
+    load_target(config["spec"], interface)
 
 
 def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
@@ -50,6 +52,8 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
         del instance
     options = PlayOptions(**config["options"])
     batches = _Batches(target, options, journal)
+    if config.get("screening"):
+        batches.be_ready_to_screen()
 
     def handle(payload: Any) -> Any:
         try:
@@ -57,9 +61,6 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
                 return _ask_without_ppv(target, journal)
             if isinstance(payload, dict):
                 return batches.take(**payload)
-            if isinstance(payload, list):
-                packed, times = payload
-                return pack_run(play_repeatedly(load_trace(packed), target, options, journal, times=times))
             return pack_run(play(load_trace(payload), target, options, journal))
         except TargetError as error:
             return {"refused": str(error)}
@@ -112,10 +113,13 @@ class _Batches:
                 out.append(pack_outcomes(_outcomes(run), run.observations))
 
     def _screen(self, given: SharedList, out: SharedList, start: int) -> None:
+        self.be_ready_to_screen().play(given, out, start)
+
+    def be_ready_to_screen(self) -> Screening:
         if self._screening is None:
             assert isinstance(self._target, NativeTarget)
             self._screening = Screening(self._target, self._journal)
-        self._screening.play(given, out, start)
+        return self._screening
 
 
 def _outcomes(run: Run) -> list[Outcome]:

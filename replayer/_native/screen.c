@@ -326,12 +326,13 @@ static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_
     play.handles = screen->handles.table;
     play.handle_count = SYN_SYMBOLS;
     play.journal = batch->journal + 1;
+    play.journal_base = batch->number << 32;
     play.stop_at_handles = 1;
     batch->journal[0] = PHASE_CALLS;
     while (status == SYN_STOPPED) {
         play.stream = stream + read;
         play.size = size - read;
-        play.first = batch->number << 32 | calls;
+        play.first = calls;
         play.values = screen->values + calls;
         play.capacity = screen->capacity - calls;
         status = syn_play(screen->player, &play);

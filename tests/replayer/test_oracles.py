@@ -37,8 +37,6 @@ PLANTED = {
 NATIVE = (
     "identity",
     "references",
-    "memory-growth",
-    "handle-leak",
     "stack-overflow",
     "string-bounds",
     "string-lifetime",

@@ -237,6 +237,41 @@ def test_an_import_that_leaves_threads_gets_a_process_for_each_death() -> None:
         assert box.request(["count"]) == 1
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@linux
+def test_a_spare_stands_by_once_one_has_died() -> None:
+    """It is the next worker; and none that was left over outlives the sandbox."""
+    with sandbox() as box:
+        first, template = box.request(["pids"])
+        assert children(template) == [first]
+        box.request(["read_null", 1, 1])
+        second, _ = box.request(["pids"])
+        until(lambda: len(children(template)) == 2)
+        (spare,) = set(children(template)) - {second}
+        assert box.request(["read_null", 2, 2]).position == (2, 2)
+        assert box.request(["pids"]) == [spare, template]
+        until(lambda: len(children(template)) == 2)
+        left = children(template)
+    until(lambda: not any(map(exists, left)))
+
+
+@linux
+def test_a_spare_that_does_not_last_is_no_matter() -> None:
+    with sandbox() as box:
+        _, template = box.request(["pids"])
+        for number in range(3):
+            box.request(["read_null", number, 1])
+            worker, _ = box.request(["pids"])
+            until(lambda: len(children(template)) == 2)
+            (spare,) = set(children(template)) - {worker}
+            os.kill(spare, signal.SIGKILL)
+            assert box.request(["count"]) == 1
+        assert box.request(["read_null", 7, 8]).position == (7, 8)
+
+
 # ----------------------------------------------------------------------------------------- errors, not deaths
 
 

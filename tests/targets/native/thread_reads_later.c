@@ -2,8 +2,7 @@
 #include "callback.h"
 
 #ifdef _WIN32
-__declspec(dllimport) void *__stdcall CreateThread(void *security, size_t stack, unsigned long(__stdcall *start)(void *),
-                                                   void *argument, unsigned long flags, unsigned long *id);
+#include <windows.h>
 #else
 #include <pthread.h>
 #endif
@@ -23,7 +22,7 @@ static void read_later(Host *host) {
 }
 
 #ifdef _WIN32
-static unsigned long __stdcall reader(void *host) {
+static DWORD WINAPI reader(void *host) {
     read_later(host);
     return 0;
 }
@@ -52,11 +51,9 @@ static int32_t METHOD progress(Callback *self, const uint16_t *text, uint32_t in
 
 /* The call after it waits for the thread. */
 static int32_t METHOD error(Callback *self, int32_t result, const uint16_t *text) {
-    Host *host = (Host *)self;
-    (void)text;
-    for (host->returned = 1; host->returned;) {
+    (void)result, (void)text;
+    for (((Host *)self)->returned = 1;;) {
     }
-    return result;
 }
 
 static const CallbackVtbl vtbl = {
