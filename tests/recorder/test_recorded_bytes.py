@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import itertools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgpack
 import pytest
@@ -65,7 +67,9 @@ Calls = Sequence[tuple[str, tuple[Any, ...], Any]]
 def recorded(path: Path, interface: Interface, calls: Calls, *, compiled: bool = True, **options: Any) -> Trace:
     """Make the calls (method, arguments, answer) on a recorded pointer; every answer must come back."""
     path.unlink(missing_ok=True)
+    module = importlib.import_module("recorder._native.core") if compiled else None
     with (
+        mock.patch.object(recorded_pointer, "core_of", lambda floor: Core(module, "for a test")),
         com.expose(Host([answer for *_, answer in calls]), interface) as inner,
         record_pointer(inner.pointer, path, interface=interface, **options) as pointer,
     ):
@@ -191,9 +195,7 @@ def test_any_calls_in_the_bytes_of_write_trace(tmp_path: Path, sequence: Calls, 
         assert played.outcome is not None
         begun, ended = readings[2 + 2 * number], readings[3 + 2 * number]
         assert (played.call.time_ns, played.outcome.elapsed_ns) == (begun - readings[0], ended - begun)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recorded_pointer, "core_of", lambda floor: Core(None, "for a test"))
-        python = recorded(tmp_path / "python.tape", MIXED, sequence, compiled=False, sync_event=7)
+    python = recorded(tmp_path / "python.tape", MIXED, sequence, compiled=False, sync_event=7)
     assert seen(trace) == seen(python)
 
 

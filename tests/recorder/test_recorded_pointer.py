@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import re
 import subprocess
@@ -53,8 +54,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(params=["ctypes", pytest.param("compiled", marks=pytest.mark.native)])
 def record(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Record:
     """`record_pointer` by one of the two."""
-    if request.param == "ctypes":
-        monkeypatch.setattr(recorded_pointer, "core_of", lambda floor: Core(None, "for a test"))
+    module = None if request.param == "ctypes" else importlib.import_module("recorder._native.core")
+    monkeypatch.setattr(recorded_pointer, "core_of", lambda floor: Core(module, "for a test"))
 
     def record(*args: Any, **options: Any) -> RecordedPointer:
         recorded = record_pointer(*args, **options)
