@@ -17,10 +17,14 @@ from recorder.calls import Call, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import Contract, Level, Monitor, contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Type
+from recorder.interfaces import IUNKNOWN
 from recorder.rules import RULES
 from replayer.player import Run
 
 __all__ = ["CODES", "ORACLES", "Course", "Finding", "Judge", "Oracle", "explain"]
+
+
+_, _ADD_REF, _RELEASE = (method.name for method in IUNKNOWN.methods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class Judge:
         ]
         hits.sort(key=lambda item: item[1][1])
         calls = run.trace.calls
-        course = Course(self.contract, calls)
+        course = Course(self.contract, calls, [played.outcome for played in run.trace.played])
         findings: dict[tuple[str, str, str], Finding] = {}
         for name, (code, number, message, place) in hits:
             level, broken = course.level(number)
@@ -134,12 +138,15 @@ class Judge:
 class Course:
     """A sequence as the contract sees it, call by call, followed once and only as far as it is asked.
 
-    IUnknown's calls do not count: the player holds its own reference and makes none of them.
+    IUnknown's calls count where `outcomes` say that they were made, as they are on a native target.  The player has
+    one reference before the first call: whoever releases that has no object any more.
     """
 
-    def __init__(self, contract: Contract, calls: Sequence[Call]):
+    def __init__(self, contract: Contract, calls: Sequence[Call], outcomes: Sequence[Outcome | None] = ()):
         self._monitor = Monitor(contract)
         self._calls = calls
+        self._outcomes = outcomes
+        self._held = 1
         self._states: list[str] = []  # before each call
         self._levels: list[tuple[Level, tuple[str, ...]]] = []  # up to and with each call
 
@@ -161,6 +168,8 @@ class Course:
             if call.method not in monitor.interface.unknown:
                 monitor.enter(number, call)
                 monitor.leave(number, Outcome())
+            else:
+                self._count(number, call)
             for violation in monitor.violations[before:]:
                 if violation.level > level:
                     level, broken = violation.level, ()
@@ -168,12 +177,22 @@ class Course:
                     broken = (*broken, violation.rule.id)
             self._levels.append((level, broken))
 
+    def _count(self, number: int, call: Call) -> None:
+        """A call of IUnknown's; what counts is not what the host answered but what the caller holds."""
+        outcome = self._outcomes[number] if number < len(self._outcomes) else None
+        if outcome is None or outcome.kind is not OutcomeKind.RETURNED:
+            return
+        self._monitor.enter(number, call)
+        value = outcome.value
+        if call.method == _RELEASE:
+            value = self._held = max(self._held - 1, 0)
+        elif call.method == _ADD_REF or (isinstance(value, int) and not hresult.failed(value)):
+            self._held += 1
+        self._monitor.leave(number, outcome._replace(value=value))
 
-_EXPLAINED = (
-    "string-lifetime",
-    "string-bounds",
-    "stack-overflow",
-)  # deaths of which more is known than their name
+
+# deaths of which more is known than their name
+_EXPLAINED = ("string-lifetime", "string-bounds", "stack-overflow")
 
 
 def _crash(judge: Judge, run: Run) -> Iterator[_Hit]:
@@ -275,9 +294,11 @@ def _in_range(value: int, kind: Type) -> bool:
 
 def _failure(judge: Judge, run: Run) -> Iterator[_Hit]:
     """A failure answered to a sequence that keeps to the contract, or to a lenient one."""
-    course = Course(judge.contract, run.trace.calls)
+    course = Course(judge.contract, run.trace.calls, [played.outcome for played in run.trace.played])
     for number, call, outcome in run.trace.played:
         if outcome is None or outcome.kind is not OutcomeKind.RETURNED or not hresult.is_hresult(outcome.value):
+            continue
+        if call.method in run.trace.interface.unknown:  # a refusal may be right: replayer.identity judges
             continue
         if run.trace.interface.method(call.method).returns is not Type.HRESULT:
             continue

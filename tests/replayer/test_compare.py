@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sequences import calls
+from sequences import CALLBACK, calls
 
-from recorder.calls import Call, Outcome, OutcomeKind, Trace
+from recorder.calls import Call, Handle, Outcome, OutcomeKind, Trace
 from recorder.interface import Direction, Interface, Method, Parameter, Type
 from recorder.interfaces import IUNKNOWN
 from replayer.compare import differences
@@ -72,3 +72,13 @@ def test_out_parameters_count() -> None:
     assert [*differences(first, second)] == [
         (0, "GetMax returned 0x00000000 S_OK (500), recorded 0x00000000 S_OK (1000)")
     ]
+
+
+def test_of_iunknown_only_an_hresult_is_compared() -> None:
+    sequence = [Call("AddRef"), Call("QueryInterface", (CALLBACK.iid,)), Call("Release")]
+    recorded = Trace.from_calls(sequence, outcomes=[answer(2), answer(0, Handle(1)), answer(1)])
+    replayed = Trace.from_calls(sequence, outcomes=[answer(9), answer(0), answer(8)])
+    refused = Trace.from_calls(sequence, outcomes=[answer(9), answer(-2147467262), answer(8)])
+    assert list(differences(recorded, replayed)) == []
+    ((number, message),) = differences(recorded, refused)
+    assert number == 1 and message.startswith("QueryInterface returned 0x80004002 E_NOINTERFACE")

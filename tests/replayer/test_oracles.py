@@ -235,9 +235,32 @@ def test_the_course_knows_state_and_level_at_each_call() -> None:
     assert seen.level(99) == seen.level(4)
 
 
-def test_the_callers_references_do_not_count_for_a_player_that_holds_its_own() -> None:
-    sequence = [Call("AddRef"), Call("Release"), *calls(*GOOD), Call("Release"), Call("Release")]
-    assert Course(contract_of(CALLBACK), sequence).level(99)[0] is Level.CONFORMING
+RELEASED_TWICE = [Call("AddRef"), Call("Release"), *calls(*GOOD), Call("Release"), Call("Release")]
+
+
+def test_the_callers_references_do_not_count_where_they_are_not_played() -> None:
+    assert Course(contract_of(CALLBACK), RELEASED_TWICE).level(99)[0] is Level.CONFORMING
+
+
+def test_calls_of_iunknown_count_where_they_were_made() -> None:
+    answers = [Outcome(value=value) for value in (2, 1, 0, 0, 0, 0, 7, 7)]  # not what the host says of its count
+    course = Course(contract_of(CALLBACK), RELEASED_TWICE, answers)
+    assert [course.level(number)[0] for number in (1, 5, 6)] == [Level.CONFORMING] * 3
+    assert course.state_before(7) == "released"
+    assert course.level(7) == (Level.HOSTILE, ("P2",))
+
+
+def test_a_call_after_the_last_release_is_hostile() -> None:
+    sequence = [Call("QueryInterface", (CALLBACK.iid,)), *calls(*GOOD), *[Call("Release")] * 2, *calls(GOOD[0])]
+    course = Course(contract_of(CALLBACK), sequence, [Outcome()] * len(sequence))
+    assert course.level(6)[0] < Level.HOSTILE
+    assert course.level(7) == (Level.HOSTILE, ("P3",))
+
+
+def test_a_refused_interface_is_no_failure() -> None:
+    asked = trace('QueryInterface("{00000000-0000-0000-0000-000000000001}")')
+    refused = Trace.from_calls(asked.calls, asked.header, [Outcome(value=-2147467262)])
+    assert Judge.of(asked).findings(Run(refused)) == []
 
 
 def test_an_empty_course() -> None:
