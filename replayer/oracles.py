@@ -138,7 +138,7 @@ class Judge:
 class Course:
     """A sequence as the contract sees it, call by call, followed once and only as far as it is asked.
 
-    IUnknown's calls count where `outcomes` say that they were made, as they are on a native target.  The player has
+    IUnknown's calls count where `outcomes` say that they were made, as on a native target.  The player has
     one reference before the first call: whoever releases that has no object any more.
     """
 

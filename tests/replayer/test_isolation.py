@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from sequences import ABORT, GOOD, NULL_READ, calls, trace
 
 from recorder.calls import SYNC_EVENT, Call, Header, Opaque, Outcome, Trace
+from recorder.native import SWITCH
 from replayer.isolation import Here, Isolated, Limits, Player, open_player, place_in, target_frames
 from replayer.oracles import Judge
 from replayer.player import PlayOptions, Run
@@ -41,12 +43,13 @@ def kind(request: pytest.FixtureRequest) -> type[Isolated]:
 @pytest.fixture(scope="module")
 def isolated(kind: type[Isolated]) -> Iterator[Isolate]:
     """A player for a target, the same one for every test that asks for it."""
-    players: dict[str, Isolated] = {}
+    players: dict[tuple[str, str], Isolated] = {}
 
     def player(spec: str) -> Isolated:
-        if spec not in players:
-            players[spec] = kind(spec, limits=Limits(PATIENCE, MEMORY))
-        return players[spec]
+        key = spec, os.environ.get(SWITCH, "")
+        if key not in players:
+            players[key] = kind(spec, limits=Limits(PATIENCE, MEMORY))
+        return players[key]
 
     yield player
     for made in players.values():
@@ -359,6 +362,13 @@ def test_the_place_in_a_stack(text: str, place: str) -> None:
 
 @pytest.mark.native
 class TestNative:
+    @pytest.fixture(autouse=True, params=["compiled", "ctypes"])
+    def core(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+        """What makes the calls in the child: what comes of a sequence is the same."""
+        way: str = request.param
+        monkeypatch.setenv(SWITCH, "" if way == "compiled" else way)
+        return way
+
     @pytest.fixture
     def play(self, library: Callable[[str], Path], isolated: Isolate) -> Callable[..., Run]:
         return lambda name, *lines, **options: isolated(f"{library(name)}:create").play(trace(*lines), **options)
