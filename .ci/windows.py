@@ -177,7 +177,7 @@ def packages() -> None:
     missing = [name for program, names in DEBIAN.items() if not shutil.which(program) for name in names]
     if not missing:
         return
-    if not shutil.which("apt-get") or os.getuid():
+    if not shutil.which("apt-get") or not hasattr(os, "getuid") or os.getuid():
         sys.exit(f"windows.py: install {' '.join(missing)}, or run this as root where there is apt-get")
     noninteractive = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from typing import Any
 
 if sys.platform == "win32":
     from ctypes import wintypes
@@ -27,7 +28,7 @@ if sys.platform == "win32":
     )
     _DUPLICATE_SAME_ACCESS = 2
     try:
-        _compare = ctypes.WinDLL("kernelbase").CompareObjectHandles  # Windows 10
+        _compare: Any = ctypes.WinDLL("kernelbase").CompareObjectHandles  # Windows 10
         _compare.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
     except (OSError, AttributeError):
         _compare = None

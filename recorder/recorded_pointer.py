@@ -74,7 +74,7 @@ class RecordedPointer(Protocol):
 
 
 def record_pointer(
-    inner: int,
+    inner: object,
     path: str | os.PathLike[str],
     *,
     interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK,
@@ -85,10 +85,10 @@ def record_pointer(
 ) -> RecordedPointer:
     """Record to a new file at `path` what is called on the pointer that this gives, and forward it to `inner`.
 
-    `inner` is the address of an interface pointer, of which a reference is taken.  The trace shows the handle
-    `sync_event` as the sync's own event; likewise whatever stands at the address `sync_event_at` (a HANDLE's, as
-    phSyncDoneEvent is, readable until `close`) when a handle is seen for the first time, so that the provider may
-    store it there while it already calls back.
+    `inner` is an interface pointer, as an address or as `recorder.com.pointer_of` takes it (a pointer of comtypes
+    is one); a reference of it is taken.  The trace shows the handle `sync_event` as the sync's own event; likewise
+    whatever stands at the address `sync_event_at` (a HANDLE's, as phSyncDoneEvent is, readable until `close`) when
+    a handle is seen for the first time, so that the provider may store it there while it already calls back.
 
         with record_pointer(host, "run.tape", sync_event_at=ctypes.addressof(event)) as recorded:
             provider(recorded.pointer)
@@ -100,14 +100,17 @@ def record_pointer(
     TraceError, before anything is called, if the file exists or cannot be made, ValueError if `inner` is NULL, and
     InterfaceError for an interface that cannot be expressed.
     """
-    if not inner:
+    address = inner if isinstance(inner, int) else com.pointer_of(inner)
+    if address is None:
+        raise TypeError(f"{interface.name}: {type(inner).__name__} is no interface pointer")
+    if not address:
         raise ValueError(f"{interface.name}: NULL is no interface pointer")
     check(interface)
     if header is None:
         header = live_header(interface=interface)
     core = core_of("recorder").module
     recorded = _ThroughPython if core is None or not _fits(core, interface) else _Compiled
-    return recorded(inner, path, interface, header, sync_event, sync_event_at, clock)
+    return recorded(address, path, interface, header, sync_event, sync_event_at, clock)
 
 
 class _Owner:

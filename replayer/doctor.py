@@ -89,4 +89,6 @@ def _version(name: str) -> str | None:
 
 def _machine() -> str:
     """As the system calls it; `platform` would start a program or a service on some systems."""
-    return os.uname().machine if sys.platform != "win32" else os.environ.get("PROCESSOR_ARCHITECTURE", "")
+    if sys.platform == "win32":
+        return os.environ.get("PROCESSOR_ARCHITECTURE", "")
+    return os.uname().machine

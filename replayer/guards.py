@@ -79,7 +79,12 @@ class _Pages(Protocol):
 
 
 class _PosixPages:
+    size: int
+    _flags: int
+
     def __init__(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
         import mmap
 
         library = ctypes.CDLL(None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sequences import QuietHost, calls
+from sequences import CALLBACK, GOOD, QuietHost, calls, trace
 
+from recorder import com
 from recorder.calls import Handle
 from recorder.interfaces import IUNKNOWN
 from replayer.player import play
@@ -135,6 +138,47 @@ def test_a_place_is_in_the_targets_own_code(how: str) -> None:
 
 def test_no_place_without_a_traceback() -> None:
     assert object_target(Raises).place(None) == ""
+
+
+# ------------------------------------------------------------------------------- interface pointers of a factory
+
+
+def exposed() -> Any:
+    return com.expose(QuietHost(), CALLBACK)
+
+
+def bare() -> Any:
+    """A pointer with a reference that goes to whoever gets it."""
+    return ctypes.c_void_p(com.expose(QuietHost(), CALLBACK).pointer)
+
+
+def wrapped() -> Any:
+    with com.expose(QuietHost(), CALLBACK) as first:
+        return com.wrap(first.pointer, CALLBACK, add_ref=True)
+
+
+WITHOUT_HANDLE = (*GOOD[:3], "Done(NULL, S_OK)")
+
+
+@pytest.mark.parametrize("factory", [exposed, bare, wrapped])
+def test_a_factory_may_give_an_interface_pointer(factory: Callable[[], Any]) -> None:
+    run = play(trace(*WITHOUT_HANDLE), object_target(factory))
+    assert [played.outcome and played.outcome.value for played in run.trace.played] == [0] * 4
+    assert run.observations == ()  # no reference is left
+
+
+def test_a_factory_that_gives_null() -> None:
+    with pytest.raises(TargetError, match=r"the factory gave NULL$"):
+        object_target(ctypes.c_void_p).instance()
+
+
+def test_a_pointer_to_something_else() -> None:
+    target = object_target(lambda: com.expose(object(), IUNKNOWN_ONLY))
+    with pytest.raises(TargetError, match="does not speak IMAPISyncProgressCallback"):
+        target.instance()
+
+
+IUNKNOWN_ONLY = type(IUNKNOWN)("INothing", "{00000000-1111-2222-3333-444444444444}", (), base=IUNKNOWN)
 
 
 # ----------------------------------------------------------------------------------------------------- native
