@@ -31,7 +31,8 @@ _LONGEST_LINE: Final = 300  # characters
 class Form:
     """A kind of exported file.
 
-    `oracles` are those whose findings show in it as well.  `exact`: it can only pass what the ABI can carry.
+    `oracles` are those whose findings show in it as well.  `exact`: it can only pass what the ABI can carry, and
+    IUnknown's calls are made, too, as a native target has them.
     """
 
     name: str
@@ -143,14 +144,15 @@ def _step(number: int, call: Call, interface: Interface, form: Form, course: Cou
     reason = _unmakeable(call, method, interface, form)
     if reason:
         return Unmade(number, text, reason)
-    succeeds = method.returns is Type.HRESULT and course.level(number)[0] < Level.HOSTILE
+    judged = method.returns is Type.HRESULT and call.method not in interface.unknown
+    succeeds = judged and course.level(number)[0] < Level.HOSTILE
     return Step(number, call, method, text, succeeds)
 
 
 def _unmakeable(call: Call, method: Method, interface: Interface, form: Form) -> str:
     """Why a call cannot be made in a file of this form, as the player says it; "" if it can."""
-    if call.method in interface.unknown:
-        return "the file holds its own reference"
+    if call.method in interface.unknown and not form.exact:
+        return "it is IUnknown's: a Python object has none"
     if any(isinstance(value, Opaque) for value in call.args):
         return "an argument was recorded only as it looked"
     if form.exact and not (

@@ -7,6 +7,7 @@ threads that make the calls one by one, texts against inaccessible pages, real h
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -14,6 +15,7 @@ from recorder import hresult
 from recorder.abi import check
 from recorder.calls import Argument, Handle
 from recorder.interface import Interface, Parameter, Type
+from recorder.interfaces import IUNKNOWN
 from replayer.export import Form, Script, Step
 
 __all__ = ["CPP", "text_literal", "to_cpp"]
@@ -40,11 +42,54 @@ def to_cpp(script: Script) -> str:
         "STEPS": "\n".join(_table(script.made)),
         "CASES": "\n".join(_cases(script)),
         "CLOSES": ", ".join(map(str, script.closes)),
-        "REFERENCES": _bool(script.kept_for("references")),
-        "IDENTITY": _bool(script.kept_for("identity")),
+        "SPARE": str(_spare(script)),
+        "LOOK": "",
+        "LOOKED": "",
+        "LOOKAGAIN": "",
+        "LINKEDLIVE": "",
+        "LOADEDLIVE": "",
+        "LIVEBEFORE": "",
+        "GIVEBACK": "    while (held-- > 0)\n        callback->Release();",
         "SLOW": _bool(script.kept_for("slow")),
     }
-    return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], _PROGRAM)
+    if script.kept_for("identity"):
+        parts |= {"LOOK": _IDENTITY, "LOOKED": "    look(callback);\n", "LOOKAGAIN": "    look(callback);\n"}
+        parts |= dict(zip(("OWN", "STRANGERS", "NEAR"), _iids(script.interface), strict=True))
+    if script.kept_for("references"):
+        parts |= {"LOOK": _REFERENCES, "LOOKED": _COUNTED, "GIVEBACK": "    give_back(callback);"}
+        parts |= {"LINKEDLIVE": _LINKED_LIVE, "LOADEDLIVE": _LOADED_LIVE, "LIVEBEFORE": _LIVE_BEFORE}
+    return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], _PROGRAM.replace("@LOOK@", parts["LOOK"]))
+
+
+def _spare(script: Script) -> int:
+    """References to take before the calls, so that the object outlives them.
+
+    One for each Release of theirs; where references are judged one for each call that might release one, so that
+    it shows as a count that is too low.
+    """
+    releases = sum(step.method.name == _RELEASE for step in script.made)
+    return max(releases, min(len(script.made), _MOST_SPARE)) if script.kept_for("references") else releases
+
+
+_MOST_SPARE: Final = 64
+_QUERY, _ADD, _RELEASE = (method.name for method in IUNKNOWN.methods)
+
+
+def _iids(interface: Interface) -> Iterator[str]:
+    """IIDs as rows of a table: of the interface and what it derives from, of nobody, and one off its own."""
+    lineage: list[str] = []
+    base: Interface | None = interface
+    while base is not None:
+        lineage.append(base.iid)
+        base = base.base
+    first, *rest = interface.guid.bytes_le
+    yield _rows([*lineage, IUNKNOWN.iid])
+    yield _rows(str(uuid.UUID(bytes=data)) for data in (bytes(16), b"\xff" * 16, interface.guid.bytes_le))
+    yield _rows(str(uuid.UUID(bytes_le=bytes([(first + step) % 256, *rest]))) for step in (-1, 1))
+
+
+def _rows(iids: Iterable[str]) -> str:
+    return "\n".join(f"    {_guid(iid)}," for iid in dict.fromkeys(iids))
 
 
 def _bool(value: bool) -> str:
@@ -181,12 +226,18 @@ def _cases(script: Script) -> Iterator[str]:
             yield f"    // {step.number}: {step.text} is not made: {step.reason}"
             continue
         arguments = ", ".join(_arguments(step))
+        if step.method.name == _QUERY:
+            yield f"    case {step.number}:  // {step.text}"
+            yield f"        return query(callback, {next(_arguments(step))});"
+            continue
         called = f"callback->{_member(script.interface, script.interface.slot[step.method.name])}({arguments})"
         yield f"    case {step.number}:  // {step.text}"
         if step.method.returns is Type.HRESULT:
             yield f"        return {called};"
         else:
             yield f"        {called};"
+            if step.method.name in (_ADD, _RELEASE):
+                yield f"        held{'++' if step.method.name == _ADD else '--'};"
             yield "        return 0;"
 
 
@@ -250,6 +301,7 @@ _PROGRAM: Final = r"""@PROMISE@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -265,7 +317,9 @@ _PROGRAM: Final = r"""@PROMISE@
 #define METHOD __stdcall
 #else
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define METHOD
@@ -284,11 +338,8 @@ struct Guid {
 @INTERFACE@
 
 const Guid interface_id = @IID@;
-const Guid unknown_id = {0, 0, 0, {0xc0, 0, 0, 0, 0, 0, 0, 0x46}};
 
 const int patience = 10;  // seconds after which a call hangs
-const bool judge_references = @REFERENCES@;
-const bool judge_identity = @IDENTITY@;
 const bool judge_time = @SLOW@;  // a call that takes over a second is too slow
 
 // --- what is passed -----------------------------------------------------------------------------------------
@@ -382,23 +433,29 @@ public:
     void after_call() {
         for (auto &entry : given_) {
             Given &given = entry.second;
+            if (given.watched && !given.used && identity(given.number) == given.identity)
+                given.used = touched(given);
             if (given.closed)
                 continue;
             const Identity found = identity(given.number);
             if (found == given.identity)
                 continue;
             given.closed = true;
-            if (found == nothing && take(given.number)) {
-                given.planted = true;
+            given.watched = found == nothing && take(given);
+            if (given.watched)
                 given.identity = identity(given.number);
-            }
         }
     }
 
     bool closed_twice(long long token) const {
         const auto found = given_.find(token);
-        return found != given_.end() && found->second.planted &&
+        return found != given_.end() && found->second.watched &&
                identity(found->second.number) != found->second.identity;
+    }
+
+    bool used_closed(long long token) const {
+        const auto found = given_.find(token);
+        return found != given_.end() && found->second.used;
     }
 
     bool left_open(long long token) const {
@@ -420,14 +477,17 @@ private:
         std::intptr_t number = 0;
         Identity identity;
         bool closed = false;
-        bool planted = false;
+        bool watched = false;  // a stranger has its value
+        bool used = false;
+        std::intptr_t end = -1;  // the other end of the stranger
+        int looks = 0;
     };
 
     static void *value(std::intptr_t number) { return reinterpret_cast<void *>(number); }
 
 #ifdef _WIN32
-    static std::intptr_t create() {
-        return reinterpret_cast<std::intptr_t>(CreateEventW(nullptr, TRUE, FALSE, nullptr));
+    static std::intptr_t create(bool manual = true) {
+        return reinterpret_cast<std::intptr_t>(CreateEventW(nullptr, manual, FALSE, nullptr));
     }
 
     static Identity identity(std::intptr_t number) {
@@ -435,17 +495,31 @@ private:
         return GetHandleInformation(value(number), &flags) ? Identity(1, 0) : nothing;
     }
 
-    static bool take(std::intptr_t number) {
+    static bool take(Given &given) {
         for (int attempt = 0; attempt < 16; attempt++)
-            if (create() == number)
+            if (create(false) == given.number)
                 return true;
         return false;
     }
+
+    // Whether the stranger was set, reset or waited for: it is left signalled at every third look.
+    static bool touched(Given &given) {
+        const bool signalled = WaitForSingleObject(value(given.number), 0) == WAIT_OBJECT_0;
+        if (signalled != (given.looks % 3 == 2))
+            return true;
+        if (++given.looks % 3 == 2)
+            SetEvent(value(given.number));
+        return false;
+    }
 #else
-    static std::intptr_t create() {
+    static std::intptr_t create(std::intptr_t *other = nullptr) {
         int ends[2];
-        if (pipe(ends) != 0)
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
             std::abort();
+        for (const int end : ends)
+            fcntl(end, F_SETFL, O_NONBLOCK);
+        if (other != nullptr)
+            *other = ends[1];
         return ends[0];
     }
 
@@ -456,14 +530,23 @@ private:
         return Identity(static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino));
     }
 
-    static bool take(std::intptr_t number) {
-        const std::intptr_t stranger = create();
-        if (stranger != number) {
-            dup2(static_cast<int>(stranger), static_cast<int>(number));
+    static bool take(Given &given) {
+        const std::intptr_t stranger = create(&given.end);
+        if (stranger != given.number) {
+            dup2(static_cast<int>(stranger), static_cast<int>(given.number));
             close(static_cast<int>(stranger));
         }
-        return true;
+        return send(static_cast<int>(given.end), content, sizeof content, 0) == sizeof content;
     }
+
+    // Whether the stranger was read, so that its content is gone, or written to, so that something arrives.
+    static bool touched(Given &given) {
+        char seen[2 * sizeof content];
+        return recv(static_cast<int>(given.end), seen, sizeof seen, 0) > 0 ||
+               recv(static_cast<int>(given.number), seen, sizeof seen, MSG_PEEK) != sizeof content;
+    }
+
+    static constexpr char content[8] = {'s', 't', 'r', 'a', 'n', 'g', 'e', 'r'};
 #endif
 
     static const Identity nothing;
@@ -488,6 +571,19 @@ const Step steps[] = {
 };
 
 const std::set<long long> closes = {@CLOSES@};  // handles that the callback has to close
+
+long held = 1 + @SPARE@;  // references: one from the factory, the others taken before the calls
+
+// IUnknown's question. The pointer of another identity is given back at once.
+[[maybe_unused]] Result query(@NAME@ *callback, const Guid *asked) {
+    void *got = nullptr;
+    const Result result = callback->QueryInterface(asked, &got);
+    if (result >= 0 && got == callback)
+        held++;
+    else if (result >= 0 && got != nullptr)
+        static_cast<@NAME@ *>(got)->Release();
+    return result;
+}
 
 Result make(@NAME@ *callback, int number) {
     switch (number) {
@@ -570,10 +666,17 @@ void judge(const Step &step, Result result, const char *thrown, std::chrono::ste
         problem("a failure, though the calls up to here keep to the contract");
     if (judge_time && took > std::chrono::seconds(1))
         problem("took longer than a second");
+}
+
+void judge_handles() {
     static std::set<long long> told;
-    for (const long long token : handles.tokens())
+    handles.after_call();
+    for (const long long token : handles.tokens()) {
         if (handles.closed_twice(token) && told.insert(token).second)
             problem("a handle was closed twice");
+        if (handles.used_closed(token) && told.insert(token).second)
+            problem("a handle was used after it had been closed");
+    }
 }
 
 void play(@NAME@ *callback) {
@@ -602,46 +705,21 @@ void play(@NAME@ *callback) {
         for (Text &text : texts)
             text.end();
         texts.clear();
-        handles.after_call();
         std::printf("%5s -> 0x%08lX\n", "", static_cast<unsigned long>(static_cast<std::uint32_t>(result)));
         judge(step, result, thrown, took);
+        judge_handles();
     }
     for (const long long token : closes)
         if (handles.left_open(token))
             problem("a handle was never closed");
 }
 
-void check_identity(@NAME@ *callback) {
-    static const Guid nobody = {0x5ca1ab1eu, 0, 0, {0, 0, 0, 0, 0, 0, 0, 1}};
-    void *same = nullptr, *first = nullptr, *second = nullptr, *other = &other;
-    if (callback->QueryInterface(&interface_id, &same) != 0 || same == nullptr)
-        problem("QueryInterface does not know its own interface");
-    if (callback->QueryInterface(&unknown_id, &first) != 0 || callback->QueryInterface(&unknown_id, &second) != 0)
-        problem("QueryInterface does not know IUnknown");
-    else if (first != second)
-        problem("QueryInterface gives IUnknown two pointers");
-    if (callback->QueryInterface(&nobody, &other) != hr(0x80004002u) || other != nullptr)
-        problem("QueryInterface does not refuse an unknown interface with E_NOINTERFACE and NULL");
-    if (callback->QueryInterface(&interface_id, nullptr) >= 0)
-        problem("QueryInterface takes a NULL for its result");
-    for (void *const got : {same, first, second})
-        if (got != nullptr)
-            static_cast<@NAME@ *>(got)->Release();
-}
-
-void check_references(@NAME@ *callback) {
-    const std::uint32_t more = callback->AddRef();
-    const std::uint32_t less = callback->Release();
-    if (less + 1 != more)
-        problem("AddRef and Release do not agree");
-}
-
-}  // namespace
+@LOOK@}  // namespace
 
 #ifdef FACTORY
 extern "C" std::int32_t FACTORY(void **ppv);
 #endif
-
+@LINKEDLIVE@
 namespace {
 
 using Factory = std::int32_t (*)(void **ppv);
@@ -663,7 +741,7 @@ Factory factory(int count, char **arguments) {
     void *const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
     void *const found = library ? dlsym(library, arguments[2]) : nullptr;
 #endif
-    if (found == nullptr)
+@LOADEDLIVE@    if (found == nullptr)
         std::fprintf(stderr, "%s: cannot be loaded, or has no %s\n", arguments[1], arguments[2]);
     return reinterpret_cast<Factory>(found);
 #endif
@@ -671,7 +749,7 @@ Factory factory(int count, char **arguments) {
 
 // The callback behind the interface that was asked for, with one reference; NULL if there is none.
 @NAME@ *instance(Factory make_one) {
-    void *made = nullptr, *asked = nullptr;
+@LIVEBEFORE@    void *made = nullptr, *asked = nullptr;
     if (make_one == nullptr)
         return nullptr;
     if (make_one(&made) < 0 || made == nullptr) {
@@ -693,19 +771,160 @@ int main(int count, char **arguments) {
     @NAME@ *const callback = instance(factory(count, arguments));
     if (callback == nullptr)
         return 2;
+    for (long taken = 1; taken < held; taken++)
+        callback->AddRef();
     std::atexit(exited);
-    if (judge_identity)
-        check_identity(callback);
-    play(callback);
-    if (judge_identity)
-        check_identity(callback);
-    if (judge_references)
-        check_references(callback);
-    const std::uint32_t left = callback->Release();
-    if (judge_references && left != 0)
-        problem("the callback is still there after the last Release");
+@LOOKED@    play(callback);
+@LOOKAGAIN@@GIVEBACK@
+    judge_handles();  // the callback may have closed one as it went
     ended = true;
     std::printf("%s\n", problems ? "red" : "green");
     return problems ? 1 : 0;
 }
+"""
+
+_IDENTITY: Final = r"""// The laws of QueryInterface (H1 to H4), asked before the calls and after them.
+const Guid own[] = {
+@OWN@
+};
+const Guid strangers[] = {
+@STRANGERS@
+};
+const Guid near_ones[] = {
+@NEAR@
+};
+
+void look(@NAME@ *callback) {
+    static char stray;
+    static std::vector<void *> before;
+    std::vector<void *> given, all;
+    const auto ask = [&all](void *whom, const Guid &iid, Result &result) {
+        void *got = &stray;
+        result = static_cast<@NAME@ *>(whom)->QueryInterface(&iid, &got);
+        if (result < 0 && got != nullptr)
+            problem("QueryInterface refuses and does not set *ppv to NULL");
+        if (result >= 0 && (got == nullptr || got == &stray))
+            problem("QueryInterface succeeds and gives no pointer");
+        if (result < 0 || got == &stray)
+            got = nullptr;
+        if (got != nullptr)
+            all.push_back(got);
+        return got;
+    };
+    Result result = 0;
+    std::vector<Guid> known;
+    for (const Guid &iid : own) {
+        void *const got = ask(callback, iid, result);
+        given.push_back(got);
+        if (result != 0)
+            problem("QueryInterface does not answer S_OK for an interface of its own");
+        if (got != nullptr)
+            known.push_back(iid);
+    }
+    for (const Guid &iid : strangers)
+        if (ask(callback, iid, result) != nullptr || result != hr(0x80004002u))
+            problem("QueryInterface does not answer E_NOINTERFACE for an interface that does not exist");
+    for (const Guid &iid : near_ones) {
+        void *const got = ask(callback, iid, result);
+        given.push_back(got);
+        if (got == callback)
+            problem("QueryInterface gives its own pointer for another interface");
+        if (result < 0 && result != hr(0x80004002u))
+            problem("QueryInterface refuses with another answer than E_NOINTERFACE");
+        if (got != nullptr)
+            known.push_back(iid);
+    }
+    const Guid &unknown = own[sizeof own / sizeof *own - 1];
+    void *const one = ask(callback, unknown, result);
+    for (void *const start : std::vector<void *>(given)) {
+        if (start == nullptr)
+            continue;
+        if (ask(start, unknown, result) != one)
+            problem("QueryInterface gives IUnknown more than one pointer");
+        for (const Guid &iid : known)
+            if (ask(start, iid, result) == nullptr)
+                problem("QueryInterface is not reflexive, symmetric and transitive");
+    }
+    if (before.empty())
+        before = given;
+    for (std::size_t i = 0; i < given.size(); i++)
+        if ((before[i] != nullptr) != (given[i] != nullptr))
+            problem("QueryInterface answers otherwise than before the calls");
+    result = callback->QueryInterface(&interface_id, nullptr);
+    if (result != hr(0x80004003u) && result != hr(0x80070057u))
+        problem("QueryInterface does not answer E_POINTER for a NULL ppv");
+    for (void *const got : all)
+        static_cast<@NAME@ *>(got)->Release();
+}
+
+"""
+
+_REFERENCES: Final = r"""// What AddRef and Release answer (H5), believed where it is a count before the calls.
+// A library that exports create_live beside create, the number of its objects, is asked that, too; one that is
+// linked names it by -DLIVE=name.
+bool counts = false;
+std::uint32_t others = 0;  // references that are not ours
+std::uint32_t (*live)() = nullptr;
+std::uint32_t live_before = 0;
+
+void count_references(@NAME@ *callback) {
+    const std::uint32_t more = callback->AddRef(), less = callback->Release();
+    counts = more == less + 1 && less >= static_cast<std::uint32_t>(held);
+    others = less - static_cast<std::uint32_t>(held);
+    if (!counts && live == nullptr)
+        problem("AddRef and Release answer no counts");
+}
+
+void give_back(@NAME@ *callback) {
+    std::uint32_t left = 0;
+    if (counts) {
+        for (int waits = 0; waits < 100; waits++) {  // for a thread that holds a reference a little longer
+            const std::uint32_t more = callback->AddRef();
+            left = callback->Release();
+            if (more != left + 1)
+                problem("AddRef and Release do not agree after the calls");
+            if (more != left + 1 || left <= others + static_cast<std::uint32_t>(held))
+                break;
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        if (left < static_cast<std::uint32_t>(held)) {
+            problem("the callback released references that its caller holds");
+            held = static_cast<long>(left);
+        }
+    }
+    for (; held > 0; held--)
+        left = callback->Release();
+    if (counts && left > others)
+        problem("references are held that nobody gives back");
+    for (int waits = 0; live != nullptr && live() > live_before && waits < 100; waits++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (live != nullptr && live() > live_before)
+        problem("the callback is still there after the last Release");
+}
+
+"""
+
+_COUNTED: Final = "    count_references(callback);\n"
+
+_LINKED_LIVE: Final = """#ifdef LIVE
+extern "C" std::uint32_t LIVE();
+#endif
+"""
+
+_LOADED_LIVE: Final = """    if (found != nullptr) {
+        const std::string name = std::string(arguments[2]) + "_live";
+#ifdef _WIN32
+        void *const counter = reinterpret_cast<void *>(GetProcAddress(library, name.c_str()));
+#else
+        void *const counter = dlsym(library, name.c_str());
+#endif
+        live = reinterpret_cast<std::uint32_t (*)()>(counter);
+    }
+"""
+
+_LIVE_BEFORE: Final = """#ifdef LIVE
+    live = &LIVE;
+#endif
+    if (live != nullptr)
+        live_before = live();
 """

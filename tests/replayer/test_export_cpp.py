@@ -254,6 +254,60 @@ def test_without_a_callback_it_is_not_green(build: Build, library: Library, tmp_
     assert (refused.returncode, refused.stderr) == (2, "the factory's object does not speak the interface\n")
 
 
+FAILS = ('Progress("a", 0, 1)', 'Error(MAPI_E_CORRUPT_STORE, "damaged ")', "Done(sync-event, E_FAIL)")
+PARTLY = (*FAILS[:2], "Progress(NULL, 1, 1)", "Done(sync-event, MAPI_W_PARTIAL_COMPLETION)")
+
+# The sample hosts in examples/native: code, oracle, sequence, what the program says.
+SAMPLES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
+    "reads_past_end": ("X9", "string-bounds", GOOD, "0 t0 Progress\n"),
+    "writes_text": ("X9", "string-bounds", FAILS, "1 t0 Error\n"),
+    "keeps_pointer": ("H11", "string-lifetime", GOOD, "t0 Progress\n"),
+    "leaks_reference": ("H5", "references", PARTLY, "RED "),
+    "never_freed": ("H5", "references", GOOD, "RED   the callback is still there after the last Release"),
+    "releases_too_often": (
+        "H5",
+        "references",
+        GOOD,
+        "RED   the callback released references that its caller holds",
+    ),
+    "two_identities": ("H2", "identity", GOOD, "RED   QueryInterface gives IUnknown more than one pointer"),
+    "answers_any_iid": ("H1", "identity", GOOD, "RED   QueryInterface does not answer E_NOINTERFACE"),
+    "dangling_ppv": ("H1", "identity", GOOD, "RED   QueryInterface refuses and does not set *ppv to NULL"),
+    "null_ppv": ("H1", "identity", GOOD, ""),
+    "not_symmetric": ("H4", "identity", GOOD, "RED   QueryInterface is not reflexive, symmetric and transitive"),
+    "changes_answer": ("H3", "identity", GOOD, "RED   QueryInterface answers otherwise than before the calls"),
+    "never_closes": ("H14", "handle", FAILS, "RED   a handle was never closed"),
+    "closes_twice": ("H14", "handle", GOOD, "RED   a handle was closed twice"),
+    "uses_closed_handle": ("H14", "handle", GOOD, "RED   a handle was used after it had been closed"),
+}
+
+
+@pytest.mark.native
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_sample_hosts_are_red_and_the_correct_one_is_green(
+    name: str, build: Build, example: Callable[[str], Path]
+) -> None:
+    code, oracle, lines, said = SAMPLES[name]
+    program = build(exported(regression(code, *lines, oracle=oracle)))
+
+    buggy, mended = (run(program, example(host), "create") for host in (name, "good_host"))
+
+    assert buggy.returncode not in (0, 2) and said in buggy.stdout, buggy
+    assert (mended.returncode, mended.stdout.splitlines()[-1]) == (0, "green"), mended
+
+
+@pytest.mark.native
+def test_calls_of_iunknown_are_made_and_its_references_are_the_callers(build: Build, library: Library) -> None:
+    asked = f'QueryInterface("{IUNKNOWN.iid}")'
+    strange = 'QueryInterface("{00000000-1111-2222-3333-444444444444}")'
+    lines = (asked, "AddRef()", "Release()", strange, "QueryInterface(NULL)", *GOOD, "Release()", "Release()")
+    for oracle in ("references", "identity"):
+        done = run(build(exported(regression("H5", *lines, oracle=oracle))), library("good_host"), "create")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "green"), done
+    assert "3 t0 QueryInterface\n      -> 0x80004002\n" in done.stdout
+
+
 HOST = r"""
 #include "callback.h"
 #include <stdio.h>
