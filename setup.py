@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 LIMITED_API = "0x030B0000"
+POSIX_FLAGS = ["-std=c99", "-O3", "-fvisibility=hidden", "-fexceptions"]
 SOURCES = {
     "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record")],
     "replayer._native.core": [
@@ -28,7 +29,7 @@ class BuildCore(build_ext):
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
         for extension in self.extensions:
-            extension.extra_compile_args = ["/O2"] if msvc else ["-std=c99", "-O3", "-fvisibility=hidden"]
+            extension.extra_compile_args = ["/O2"] if msvc else POSIX_FLAGS
         super().build_extensions()
 
 

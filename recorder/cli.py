@@ -32,7 +32,7 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 
 if TYPE_CHECKING:
     from recorder.provider import Provider
-    from recorder.show import Checked, Parts, TraceInput
+    from recorder.show import Parts, TraceInput
 
 __all__ = ["check", "record", "show"]
 
@@ -156,6 +156,7 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
     from recorder import provider as providers
     from recorder.show import TraceInput
     from recorder.show import check as check_trace
+    from recorder.wording import calls_in_words, rules_in_words
 
     start = time.monotonic_ns()
     code = 0
@@ -180,8 +181,7 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
     elif not checked.calls:
         _complain(f"provider {spec!r} made no call")
         code = code or 2
-    calls = f"{checked.calls} call{'' if checked.calls == 1 else 's'}"
-    click.echo(f"{shown}: {calls} in {seconds:.3f} s; {_broken(checked)}")
+    click.echo(f"{shown}: {calls_in_words(checked)} in {seconds:.3f} s; {rules_in_words(checked)}")
     return code
 
 
@@ -200,16 +200,14 @@ def _record_native(
     """Record a native provider, tell how it went, and give the exit code."""
     from recorder.native_process import Isolated, record_isolated
     from recorder.native_provider import TIMEOUT
-    from recorder.obligations import check_native
-    from recorder.show import TraceInput, last_moment
+    from recorder.native_report import file_identity, report
 
     if find_interface(interface) != IMAPI_SYNC_PROGRESS_CALLBACK:
         raise click.UsageError(f"a native provider calls {IMAPI_SYNC_PROGRESS_CALLBACK.name}, not {interface}")
     script = _script(IMAPI_SYNC_PROGRESS_CALLBACK, answers)
-    seconds = TIMEOUT if timeout is None else timeout
-    before = _identity(shown)
-    start = time.monotonic_ns()
-    code, done = 0, Isolated(None)
+    timeout = TIMEOUT if timeout is None else timeout
+    before, start = file_identity(shown), time.monotonic_ns()
+    interrupted, done = 0, Isolated(None)
     try:
         with _terminable():
             done = record_isolated(
@@ -218,60 +216,22 @@ def _record_native(
                 forward=forward,
                 answers=script,
                 flags=flags,
-                timeout=seconds,
+                timeout=timeout,
                 callback=callback,
                 overwrite=overwrite,
             )
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        interrupted = _INTERRUPTED
     except _Terminated:
-        code = _TERMINATED
-    elapsed = (time.monotonic_ns() - start) / 1e9
-    kept = _identity(shown) not in (None, before)
-    if done.crash and not kept:
-        _complain(f"provider {spec!r} ended its process before the sync was started: {done.crash}")
-    if not kept:
-        return code or 1
-    trace, run = TraceInput(shown), done.run
-    checked = check_native(trace, run)
-    if done.crash:
-        _complain(f"provider {spec!r} ended its process: {done.crash}, {last_moment(trace)}")
-        code = code or 1
-    elif run is not None and run.waiting:
-        _complain(f"provider {spec!r}: {run.waiting} after {seconds:g} s; what came until then is kept")
-        code = code or 3
-    elif checked.damage and not code:
-        _complain(f"{shown}: {checked.damage}")
-        code = 3
-    if run is not None and hresult.failed(run.result or 0):
-        _complain(f"provider {spec!r}: SynchronizeInBackground answered {hresult.describe(run.result or 0)}")
-        code = code or 1
-    elif not checked.calls and callback and not code:
-        _complain(f"provider {spec!r} made no call")
-        code = 1 if checked.fails else 2
-    calls = f"{checked.calls} call{'' if checked.calls == 1 else 's'}"
-    click.echo(f"{shown}: {calls} in {elapsed:.3f} s; {_broken(checked)}")
-    _write(_rules(checked))
-    _write(f"  note: {note}" for note in (run.notes if run is not None else ()))
-    return code or int(checked.fails)
-
-
-def _identity(path: str) -> tuple[int, ...] | None:
-    """What tells a file from one that takes its place; None for none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _broken(checked: Checked) -> str:
-    broken = [f"{b.rule.id} {_times(len(b.numbers))}" for b in sorted(checked.broken, key=lambda b: not b.fails)]
-    return f"breaks {', '.join(broken)}" if broken else "no rule broken"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+        interrupted = _TERMINATED
+    seconds = (time.monotonic_ns() - start) / 1e9
+    path = shown if file_identity(shown) not in (None, before) else None
+    told = report(done, spec, path, timeout=timeout, seconds=seconds, callback=callback)
+    if not interrupted:
+        for complaint in told.complaints:
+            _complain(complaint)
+    _write(told.lines)
+    return interrupted or told.code
 
 
 def _script(interface: Interface, answers: Iterable[str]) -> dict[str, list[int]]:
@@ -426,6 +386,7 @@ def check(paths: tuple[str, ...], as_json_lines: bool) -> None:
     """
     from recorder.show import as_json
     from recorder.show import check as check_trace
+    from recorder.wording import report_lines
 
     complaints = _Complaints()
     failed = traces = 0
@@ -435,30 +396,13 @@ def check(paths: tuple[str, ...], as_json_lines: bool) -> None:
                 checked = check_trace(trace)
                 traces += 1
                 failed += checked.fails
-                _write([as_json(checked.as_json())] if as_json_lines else _report(checked))
+                _write([as_json(checked.as_json())] if as_json_lines else report_lines(checked))
                 if checked.damage:
                     _complain(f"warning: {trace.path}: {checked.damage}; what is before it is checked")
         if traces > 1 and not as_json_lines:
             _write([f"{traces} traces, {failed} failed"])
         sys.stdout.flush()
     sys.exit(2 if complaints.count else 1 if failed else 0)
-
-
-def _report(checked: Checked) -> Iterator[str]:
-    calls = f"{checked.calls} call{'' if checked.calls == 1 else 's'}"
-    verdict = "FAILED" if checked.fails else "ok"
-    yield f"{checked.path}: {verdict}, {calls}, {checked.level}"
-    yield from _rules(checked)
-
-
-def _rules(checked: Checked) -> Iterator[str]:
-    """Two lines for each broken rule, what fails first."""
-    for broken in sorted(checked.broken, key=lambda b: not b.fails):
-        rule = broken.rule
-        note = "" if broken.fails else " (a note)"
-        source = f"documented: {rule.source}" if rule.documented else rule.source
-        yield f"  {rule.id:<4}{rule.severity}  {rule.text}{note} [{source}]"
-        yield f"         {checked.where(broken)}: {broken.message}"
 
 
 # --- what the commands share ---------------------------------------------------------------------------------

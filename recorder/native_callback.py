@@ -56,7 +56,12 @@ class DoneEvent:
         if not self.given:
             self.given = True
             if self.signalled:
-                self.notes.append("the event was signalled before its handle was given back (U1 leaves that open)")
+                self.note("the event was signalled before its handle was given back (U1 leaves that open)")
+
+    def note(self, text: str) -> None:
+        """What breaks no rule, and is good to know; once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     @property
     def state(self) -> str:

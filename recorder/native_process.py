@@ -10,6 +10,7 @@ goes.  SIGTERM ends the child with its trace whole; so does Ctrl-C, which a term
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -37,6 +38,7 @@ __all__ = ["Isolated", "record_isolated"]
 
 _OVERTIME: Final = 30.0  # seconds beyond the timeout that a child may take to start and to end
 _FAREWELL: Final = 5.0  # seconds that a child has to end when it is told to
+_PR_SET_PDEATHSIG: Final = 1
 _BOOT = "import sys; sys.path[:] = sys.argv[2:]; from recorder.native_process import main; main(sys.argv[1])"
 
 
@@ -123,6 +125,8 @@ def main(folder: str) -> None:
     _keep_quiet_when_crashing()
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a killed parent leaves no child behind
     warnings.showwarning = _tell
     try:
         result = _do(json.loads(Path(folder, "job.json").read_text("utf-8")))

@@ -242,7 +242,7 @@ class _Session:
             return not held or idle.long_enough(), "references are still held after the event was signalled"
         if event.closed and self._recorded.forwarded:
             if not held and idle.long_enough():
-                event.notes.append("the host closed the event before it was signalled (U1 leaves that open)")
+                event.note("the host closed the event before it was signalled (U1 leaves that open)")
                 return True, ""
             return False, "the event has not been signalled; the host has closed it"
         return False, "the event has not been signalled"

@@ -115,6 +115,14 @@ def _oracles(context: click.Context, parameter: click.Parameter, values: tuple[s
     show_default=True,
     help="Wait between calls as recorded, or FACTOR times as fast.",
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Play each trace N times in one process; from 50 on, what grows is a finding.",
+)
 @click.option("--main-thread", is_flag=True, help="Call from the main thread instead of a background one.")
 @click.option("--match-results", is_flag=True, help="An answer that differs from the recorded one is a finding.")
 @click.option(
@@ -143,6 +151,7 @@ def replay(
     memory: int | None,
     slow: float,
     pace: float | None,
+    repeat: int,
     main_thread: bool,
     match_results: bool,
     disable: frozenset[str],
@@ -160,8 +169,8 @@ def replay(
     """
     files = find_traces(paths)
     interface = _interface(interface_name) if interface_name else recorded_interface(files)
-    options = PlayOptions(pace=pace, main_thread=main_thread, collect=2, skip=tuple(disable))
-    judging = Judging(Level[level.upper()], slow, match_results, disable)
+    options = PlayOptions(pace=pace, main_thread=main_thread, collect=2, skip=tuple(disable), repeat=repeat)
+    judging = Judging(Level[level.upper()], slow, match_results, disable, repeat)
     command = _reproduce(target, _given_options(context))
     limits = Limits(timeout, memory)
     with open_player(target, interface, isolate=isolate, options=options, limits=limits) as player:

@@ -27,6 +27,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
 from replayer.batches import Fragments, position, unpack_outcomes
+from replayer.endurance import play_repeatedly
 from replayer.faults import Meaning
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
@@ -84,7 +85,11 @@ class Here(_Closing):
         self._options = options or PlayOptions()
 
     def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
-        return play(trace, self._target, self._options)
+        if self._options.repeat == 1:
+            return play(trace, self._target, self._options)
+        if not isinstance(trace, Trace):
+            trace = Trace.from_calls(trace, Header(interface=self.interface))
+        return play_repeatedly(trace, self._target, self._options, times=self._options.repeat)
 
 
 class Isolated(_Closing):
@@ -112,6 +117,7 @@ class Isolated(_Closing):
         self._sandbox = Sandbox(
             "replayer.worker:job", config, name=f"target {spec}", timeout=limits.timeout, memory=limits.memory
         )
+        self._repeat = (options or PlayOptions()).repeat
         self._asks_without_ppv = is_native_spec(spec) and "identity" not in (options or PlayOptions()).skip
         self._without_ppv: tuple[Observation, ...] | None = None
         self._fragments = Fragments(interface)
@@ -119,8 +125,16 @@ class Isolated(_Closing):
 
     def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
         """Raises TargetError if the target gives no instance, ExecutorError if the child cannot be started."""
+        return self.play_repeatedly(trace, self._repeat, timeout=timeout)
+
+    def play_repeatedly(self, trace: Trace | Iterable[Call], times: int, *, timeout: float | None = None) -> Run:
+        """Play so many times in one process; one run for all of them (replayer.endurance).
+
+        Raises what `play` raises.
+        """
         trace = self._trace(trace)
-        reply = self._ask(dump_trace(replace(trace, damage=None)), timeout)
+        packed = dump_trace(replace(trace, damage=None))
+        reply = self._ask([packed, times] if times > 1 and trace.calls else packed, timeout)
         if isinstance(reply, Death):
             run = self._died(trace, reply)
         else:

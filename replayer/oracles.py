@@ -75,6 +75,8 @@ _BESIDE = (
     "thread-exception",
     "identity",
     "references",
+    "memory-growth",
+    "handle-leak",
 )  # seen beside the calls, so that no one method is to blame
 
 _Hit = tuple[str, int, str, str]  # code, call number, message, place
@@ -95,13 +97,15 @@ class Judge:
     """Which oracles look, and what they need to know.
 
     `slow`: seconds from which a call is too slow.  `recorded`: the trace whose answers must be met (the
-    mismatch oracle is silent without it).  `disabled`: names of oracles that are off.
+    mismatch oracle is silent without it).  `disabled`: names of oracles that are off.  `repeat`: how often each
+    trace is played.
     """
 
     contract: Contract
     slow: float = 1.0
     recorded: Trace | None = None
     disabled: frozenset[str] = frozenset()
+    repeat: int = 1
 
     @classmethod
     def of(cls, trace: Trace, **options: object) -> Judge:
@@ -366,6 +370,18 @@ ORACLES = {
             _observed("string-bounds", "X9"),
         ),
         Oracle("stack-overflow", "X12", "a call used up its thread's stack", _stack_overflow),
+        Oracle(
+            "memory-growth",
+            "X10",
+            "the target keeps memory of each sequence, without end (--repeat, campaigns on native targets)",
+            _observed("memory-growth", "X10"),
+        ),
+        Oracle(
+            "handle-leak",
+            "X11",
+            "the target keeps a descriptor or handle of each sequence (--repeat, campaigns on native targets)",
+            _observed("handle-leak", "X11"),
+        ),
         Oracle("mismatch", "X8", "an answer differs from the recorded one (--match-results)", _mismatch),
     )
 }
@@ -428,6 +444,16 @@ CODES = {
         "The answer to a call is not the one that was recorded.",
         "The implementation changed, or depends on more than its calls (H23).",
         "If the change is meant, record the trace anew.",
+    ),
+    "X10": _Code(
+        "Played over and over in one process, a sequence left the target with more memory in use each time.",
+        "The host's process lives for days: what each sync keeps is missing in the end.",
+        "Free in the destructor what the object allocates; the finding says how much stays for each sequence.",
+    ),
+    "X11": _Code(
+        "Played over and over in one process, a sequence left a descriptor or handle open each time.",
+        "A process may have only so many; when they are used up, every file and event of the host fails.",
+        "Close what the object opens, also on the paths of errors; Done's own handle is another matter (H14).",
     ),
 }
 

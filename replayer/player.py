@@ -65,7 +65,8 @@ class PlayOptions:
     generation of garbage that is collected at the end, for a `__del__` behind a cycle; 2 finds all of it and
     costs a few milliseconds.  `skip`: names of oracles that need not look at a native object (replayer.unknown).
     `guard`: how closely a native target's texts are watched; with a `seed`, which is not 0, some of them stand at
-    the start of a page, so that reading before them faults.
+    the start of a page, so that reading before them faults.  `repeat`: how often a trace is played for one run
+    (replayer.endurance); `play` itself plays once.
     """
 
     pace: float | None = None
@@ -75,6 +76,7 @@ class PlayOptions:
     skip: Sequence[str] = ()
     guard: Guard = Guard.STRICT
     seed: int = 0
+    repeat: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guard", Guard(self.guard))  # a number, where it comes from another process

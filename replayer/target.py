@@ -26,6 +26,7 @@ from recorder.contract import contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from recorder.library import is_library
 from replayer.activation import Apartment, is_class_spec
 from replayer.activation import parse as activate
 from replayer.handles import Handles, PythonHandles, native_handles
@@ -42,7 +43,6 @@ __all__ = [
     "object_target",
 ]
 
-_LIBRARY_SUFFIXES = (".so", ".dll", ".dylib", ".ocx")
 _OURS = ("recorder", "replayer", "fuzz")
 
 
@@ -113,8 +113,7 @@ def load_target(spec: str, interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK) 
 
 def is_library_spec(spec: str) -> bool:
     """Whether a target spec names a native library rather than a Python module."""
-    location = spec.rpartition(":")[0]
-    return location.endswith(_LIBRARY_SUFFIXES) or (os.sep in location and Path(location).is_file())
+    return is_library(spec)
 
 
 def is_native_spec(spec: str) -> bool:

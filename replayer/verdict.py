@@ -25,6 +25,7 @@ from recorder.contract import Level
 from recorder.errors import TraceError
 from recorder.interface import Interface, Method
 from replayer.corpus import load
+from replayer.endurance import GAUGES, LEAST
 from replayer.isolation import Player
 from replayer.oracles import Finding, Judge
 from replayer.player import Run
@@ -77,10 +78,11 @@ class Judging:
     slow: float = 1.0
     match_results: bool = False
     disabled: frozenset[str] = frozenset()
+    repeat: int = 1
 
     def judge(self, trace: Trace) -> Judge:
         recorded = trace if self.match_results else None
-        return Judge.of(trace, slow=self.slow, recorded=recorded, disabled=self.disabled)
+        return Judge.of(trace, slow=self.slow, recorded=recorded, disabled=self.disabled, repeat=self.repeat)
 
 
 def require_target(player: Player) -> None:
@@ -171,6 +173,8 @@ def _regression(verdict: Verdict, kept: Mapping[Any, Any], judge: Judge) -> Verd
         return replace(
             verdict, status=Status.ERROR, message=f"{code} shows only with the recorded answers matched"
         )
+    if oracle in [gauge.oracle for gauge in GAUGES] and judge.repeat < LEAST:
+        return replace(verdict, status=Status.ERROR, message=f"{code} shows only over many times (--repeat 1000)")
     if verdict.notes:
         return replace(verdict, status=Status.ERROR, message=verdict.notes[0], notes=())
     unsure = ", if it is not chance: it was seen only now and then" if kept.get("flaky") else ""

@@ -1,9 +1,9 @@
 """The job that a sandbox child does for the player: play one trace on the target, or a batch of sequences.
 
-A trace comes in the request, and its run goes back in the reply.  So does the answer to one question that a
-native object may die of (WITHOUT_PPV).  A batch comes in one shared list, and what came of each of its sequences
-goes into another as soon as it has been played, by the player or by a screening; the journal says which one is
-under way (replayer.batches.position).
+A trace comes in the request, with a number if it is to be played so often, and its run goes back in the reply.  So
+does the answer to one question that a native object may die of (WITHOUT_PPV).  A batch comes in one shared list,
+and what came of each of its sequences goes into another as soon as it has been played, by the player or by a
+screening; the journal says which one is under way (replayer.batches.position).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from recorder.endings import give_in
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
+from replayer.endurance import play_repeatedly
 from replayer.identity import ask_without_ppv
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox_child import Journal
@@ -61,6 +62,9 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
                 return _ask_without_ppv(target, journal)
             if isinstance(payload, dict):
                 return batches.take(**payload)
+            if isinstance(payload, list):
+                packed, times = payload
+                return pack_run(play_repeatedly(load_trace(packed), target, options, journal, times=times))
             return pack_run(play(load_trace(payload), target, options, journal))
         except TargetError as error:
             return {"refused": str(error)}

@@ -57,8 +57,12 @@ static void open_window(Gauge *gauge, uint32_t maximum) {
     newtDrawForm(gauge->form);
 }
 
-static void close_window(Gauge *gauge) {
+static void forget_text(Gauge *gauge) {
     free(gauge->text);
+}
+
+static void close_window(Gauge *gauge) {
+    forget_text(gauge);
     newtPopWindow();
     newtFormDestroy(gauge->form); /* and all that is on it */
 }
@@ -73,7 +77,7 @@ static void show_text(Gauge *gauge, const uint16_t *text) {
         shown[length] = text[length] >= ' ' && text[length] < 0x7f ? (char)text[length] : '?';
     shown[length] = 0;
     newtLabelSetText(gauge->label, shown);
-    free(gauge->text);
+    forget_text(gauge);
     gauge->text = shown;
 }
 

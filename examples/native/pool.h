@@ -14,6 +14,8 @@ template <class Self> struct Pooled : Host {
         const ULONG left = --references;
         if (left == 0) {
             static_cast<Self *>(this)->shut();
+            Text().swap(this->step);
+            this->problems = {};
             open_objects--;
         }
         return left;
@@ -25,8 +27,6 @@ template <class Self> struct Pooled : Host {
         for (std::size_t tried = 0; tried < size; tried++) {
             Self &free = pool()[next++ % size];
             if (free.references != 0) continue;
-            free.step.clear();
-            free.problems.clear();
             free.percent = 0;
             free.done = false;
             free.references = 1;

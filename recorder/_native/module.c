@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- an interface from Python's description -------------------------------------------------------------------------- */
+/* --- an interface from Python's description ------------------------------------------------------------------ */
 
 enum { MAX_CHAIN = 8 };
 
@@ -63,7 +63,7 @@ wrong:
     return -1;
 }
 
-/* --- a clock for tests ----------------------------------------------------------------------------------------------- */
+/* --- a clock for tests --------------------------------------------------------------------------------------- */
 
 typedef struct readings {
     size_t next, count;
@@ -97,7 +97,7 @@ static readings *readings_of(PyObject *clock) { /* they are needed as long as ca
     return r;
 }
 
-/* --- functions ------------------------------------------------------------------------------------------------------- */
+/* --- functions ----------------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(record_doc,
              "record(inner, path, header, iids, slots, sync_event, sync_event_at, clock) -> address\n\n"

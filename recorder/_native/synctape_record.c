@@ -38,6 +38,7 @@ typedef char needs_64_bits[sizeof(void *) == 8 ? 1 : -1];
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
 #define NOINLINE __declspec(noinline)
+#define ON_UNWINDING(function)
 #define LIKELY(x) (x)
 #define BARRIER() _ReadWriteBarrier()
 #define LOAD(p) (*(volatile uint32_t *)(p))
@@ -47,6 +48,7 @@ static int swap_if(uint32_t *p, uint32_t old, uint32_t value) {
 }
 #else
 #define NOINLINE __attribute__((noinline))
+#define ON_UNWINDING(function) __attribute__((cleanup(function))) /* needs -fexceptions */
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define BARRIER() __asm__ volatile("" ::: "memory")
 #define LOAD(p) __atomic_load_n((p), __ATOMIC_RELAXED)
@@ -62,6 +64,7 @@ enum {
     KIND_TEXT = 1,
     KIND_THREAD = 2,
     KIND_LEAVE = 3,
+    KIND_FAIL = 4,
     KIND_ENTER = 16,
     SHORT_RECORD = 30, /* bytes, without the check */
     MAX_CHECK = 5,
@@ -97,7 +100,7 @@ static char *copy_text(char *to, size_t size, const char *from) {
     return to + length;
 }
 
-/* --- the system ---------------------------------------------------------------------------------------------------- */
+/* --- the system ---------------------------------------------------------------------------------------------- */
 
 #ifdef _WIN32
 
@@ -204,7 +207,7 @@ static void program_name(char *name, size_t size) {
 
 #endif
 
-/* --- bytes of msgpack ---------------------------------------------------------------------------------------------- */
+/* --- bytes of msgpack ---------------------------------------------------------------------------------------- */
 
 static uint8_t *put_big(uint8_t *at, int marker, uint64_t value, int size) {
     *at++ = (uint8_t)marker;
@@ -339,7 +342,7 @@ static uint8_t *put_check(uint8_t *record, uint8_t *at) {
     return put_big(at, 0xCC, sum & 0xFF, 1);
 }
 
-/* --- the file: mapped in windows, allocated and zero ahead of the records ------------------------------------------- */
+/* --- the file: mapped in windows, allocated and zero ahead of the records ------------------------------------ */
 
 typedef struct file {
 #ifdef _WIN32
@@ -467,7 +470,11 @@ static int allocate(int descriptor, uint64_t size) {
         errno = EFBIG; /* instead of the signal that ends the process */
         return -1;
     }
+#ifdef __APPLE__
+    error = EOPNOTSUPP;
+#else
     error = posix_fallocate(descriptor, (off_t)at, (off_t)(size - at));
+#endif
     if (!error) return 0;
     errno = error;
     if (error != EINVAL && error != ENOSYS && error != EOPNOTSUPP) return -1;
@@ -556,7 +563,7 @@ static void publish(uint8_t *to, const uint8_t *record, size_t size) {
     *(volatile uint8_t *)to = record[0];
 }
 
-/* --- tables -------------------------------------------------------------------------------------------------------- */
+/* --- tables -------------------------------------------------------------------------------------------------- */
 
 typedef struct text_entry {
     uint32_t hash;
@@ -712,7 +719,7 @@ enum { BUSY = 1, THREAD_STEP = 2 };
 
 static const uint8_t UNKNOWN_IID[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0x46};
 
-/* --- writing; with the lock --------------------------------------------------------------------------------------- */
+/* --- writing; with the lock ---------------------------------------------------------------------------------- */
 
 static void forget(recording *r) {
     size_t i;
@@ -955,7 +962,7 @@ static word scalar_at(int kind, word address) {
     return whole;
 }
 
-/* --- a call -------------------------------------------------------------------------------------------------------- */
+/* --- a call -------------------------------------------------------------------------------------------------- */
 
 typedef struct ticket {
     stream *stream; /* NULL: it is not recorded */
@@ -1174,8 +1181,24 @@ static void write_leave(recording *r, const ticket *mark, unsigned slot, const w
     append(r, record, at);
 }
 
+static void write_unwound(recording *r, const ticket *mark, int64_t ticks) {
+    uint8_t record[SMALL_RECORD], *at = record;
+    uint32_t back = close_call(mark->stream, mark->call);
+    *at++ = 0x97;
+    *at++ = KIND_FAIL;
+    at = put_signed(at, ticks);
+    at = put_unsigned(at, mark->stream->number);
+    at = put_ascii(at, "raised");
+    at = put_ascii(at, "unwound: an exception, or the end of the thread");
+    at = put_ascii(at, "");
+    at = put_unsigned(at, back);
+    append(r, record, at);
+}
+
+enum { RETURNED = 0, UNWOUND = 1 };
+
 /* The call has ended.  `words` is NULL where its outputs are not shown. */
-static void leave(recording *r, const ticket *mark, unsigned slot, const word *words, word answer) {
+static void leave(recording *r, const ticket *mark, unsigned slot, const word *words, word answer, int how) {
     saved_error error;
     word thread;
     if (!mark->stream || !is_here(r)) return;
@@ -1185,14 +1208,17 @@ static void leave(recording *r, const ticket *mark, unsigned slot, const word *w
     lock_take(&r->lock);
     if (LOAD(&r->live)) {
         int64_t now = r->clock(r->clock_context) >> TICK_BITS;
-        write_leave(r, mark, slot, words, answer, now - mark->start);
+        if (how == UNWOUND)
+            write_unwound(r, mark, now - mark->start);
+        else
+            write_leave(r, mark, slot, words, answer, now - mark->start);
     }
     lock_give(&r->lock);
     thread_set(thread);
     error_restore(error);
 }
 
-/* --- IUnknown ------------------------------------------------------------------------------------------------------ */
+/* --- IUnknown ------------------------------------------------------------------------------------------------ */
 
 /* The new count; 0 if the object is gone. */
 static uint32_t count_up(recording *r) {
@@ -1242,7 +1268,7 @@ static int32_t QueryInterface(recording *r, const uint8_t *riid, void **ppv) {
                 if (answer == S_OK_) *ppv = r;
                 break;
             }
-    leave(r, &mark, 0, NULL, (word)(int64_t)answer);
+    leave(r, &mark, 0, NULL, (word)(int64_t)answer, RETURNED);
     return answer;
 }
 
@@ -1252,7 +1278,7 @@ static uint32_t AddRef(recording *r) {
     if (!LOAD(&r->references)) return 0;
     enter(r, 1, NULL, &mark);
     now = count_up(r);
-    leave(r, &mark, 1, NULL, now);
+    leave(r, &mark, 1, NULL, now, RETURNED);
     return now;
 }
 
@@ -1262,7 +1288,7 @@ static uint32_t Release(recording *r) {
     if (!LOAD(&r->references)) return 0;
     enter(r, 2, NULL, &mark);
     now = count_down(r, &was);
-    leave(r, &mark, 2, NULL, now);
+    leave(r, &mark, 2, NULL, now, RETURNED);
     if (!now && was) {
         end(r);
         release_inner(r);
@@ -1270,7 +1296,7 @@ static uint32_t Release(recording *r) {
     return now;
 }
 
-/* --- all other methods --------------------------------------------------------------------------------------------- */
+/* --- all other methods --------------------------------------------------------------------------------------- */
 
 static void clear_outputs(const plan *p, const word *words) {
     size_t i;
@@ -1285,20 +1311,32 @@ static word nobody(const plan *p, const word *words) {
     return p->is_result ? (word)(int64_t)CO_E_OBJNOTCONNECTED_ : 0;
 }
 
+/* A call that is passed on: one that does not return leaves by way of `unwound`. */
+typedef struct passing {
+    recording *r; /* NULL: nothing is under way */
+    ticket mark;
+} passing;
+
+static inline void unwound(passing *p) {
+    if (!LIKELY(!p->r)) leave(p->r, &p->mark, 0, NULL, 0, UNWOUND);
+}
+
 /* Up to three words: the ones beyond a method's own are whatever the registers hold, and are not looked at. */
 NOINLINE static word call_few(recording *r, unsigned slot, word a, word b, word c) {
     typedef word (*few)(void *, word, word, word);
     const plan *p = &r->plans[slot];
     word words[3], answer;
-    ticket mark;
+    ON_UNWINDING(unwound) passing call = {NULL, {NULL, 0, 0}};
     words[0] = a;
     words[1] = b;
     words[2] = c;
     if (!LOAD(&r->references)) return nobody(p, words);
     if (p->outputs) clear_outputs(p, words);
-    enter(r, slot, words, &mark);
+    enter(r, slot, words, &call.mark);
+    call.r = r;
     answer = ((few)(*(const function **)r->inner)[slot])(r->inner, a, b, c);
-    leave(r, &mark, slot, words, answer);
+    call.r = NULL;
+    leave(r, &call.mark, slot, words, answer, RETURNED);
     return answer;
 }
 
@@ -1306,13 +1344,15 @@ NOINLINE static word call_many(recording *r, unsigned slot, const word *w) {
     typedef word (*many)(void *, word, word, word, word, word, word, word, word, word, word, word, word);
     const plan *p = &r->plans[slot];
     word answer;
-    ticket mark;
+    ON_UNWINDING(unwound) passing call = {NULL, {NULL, 0, 0}};
     if (!LOAD(&r->references)) return nobody(p, w);
     if (p->outputs) clear_outputs(p, w);
-    enter(r, slot, w, &mark);
+    enter(r, slot, w, &call.mark);
+    call.r = r;
     answer = ((many)(*(const function **)r->inner)[slot])(r->inner, w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8],
                                                           w[9], w[10], w[11]);
-    leave(r, &mark, slot, w, answer);
+    call.r = NULL;
+    leave(r, &call.mark, slot, w, answer, RETURNED);
     return answer;
 }
 
@@ -1334,7 +1374,7 @@ ALL(ENTRIES) /* few_00 to few_77: slots in octal */
 static const function FEW_ENTRIES[] = {ALL(FEW)};
 static const function MANY_ENTRIES[] = {ALL(MANY)};
 
-/* --- beginning ----------------------------------------------------------------------------------------------------- */
+/* --- beginning ----------------------------------------------------------------------------------------------- */
 
 static const char *const TYPE_NAMES[] = {"void",    "bool", "i32",    "u32",     "i64", "u64",
                                          "hresult", "text", "handle", "pointer", "iid"};

@@ -30,7 +30,7 @@ extern "C" {
  */
 void *synctape_record(void *inner, const char *path);
 
-/* --- another interface, and what else one may want to say ---------------------------------------------------------- */
+/* --- another interface, and what else one may want to say ---------------------------------------------------- */
 
 typedef enum synctape_type {
     SYNCTAPE_VOID, /* of returned values only */

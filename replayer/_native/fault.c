@@ -71,7 +71,8 @@ static void put_frames(SynFault *fault, const Frames *frames) {
 
 #include <windows.h>
 
-#define RESERVED_STACK (64u << 10) /* for the handler, when the stack is used up */
+#define RESERVED_STACK (64u << 10) /* for handlers, when the stack is used up */
+#define WRITING_MS 3000            /* at most; what is in the record by then has to do */
 
 static PER_THREAD int prepared;
 
@@ -99,7 +100,7 @@ static void put_frame(SynFault *fault, uintptr_t address) {
     char path[MAX_PATH];
     HMODULE module = NULL;
     const DWORD flags = GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT;
-    if (GetModuleHandleExA(flags, (const char *)address, &module) && GetModuleFileNameA(module, path, sizeof path) > 0)
+    if (address != 0 && GetModuleHandleExA(flags, (const char *)address, &module) && GetModuleFileNameA(module, path, sizeof path) > 0)
         put(fault, path);
     else
         put(fault, "?");
@@ -108,10 +109,9 @@ static void put_frame(SynFault *fault, uintptr_t address) {
     put(fault, "\n");
 }
 
-static void follow(Frames *frames, CONTEXT context) {
+static void follow(Frames *frames, CONTEXT context, uintptr_t end) {
 #if defined(__x86_64__) || defined(_M_X64)
-    const uintptr_t end = (uintptr_t)player_frame;
-    while (context.Rip != 0 && frames->count < MOST_FRAMES) {
+    while ((context.Rip != 0 || frames->count == 0) && frames->count < MOST_FRAMES) {
         DWORD64 base, established;
         void *data;
         PRUNTIME_FUNCTION function;
@@ -130,21 +130,39 @@ static void follow(Frames *frames, CONTEXT context) {
             return;
     }
 #else
-    (void)frames, (void)context;
+    (void)frames, (void)context, (void)end;
 #endif
 }
 
+/* The stack is followed by a thread that waits for it: where a stack is used up there is little left to do it on. */
+static HANDLE wanted, written;
+static const EXCEPTION_POINTERS *volatile asked;
+static const void *volatile asked_frame;
+static volatile LONG busy;
+
+static DWORD WINAPI write_stacks(void *nothing) {
+    (void)nothing;
+    for (;;) {
+        Frames frames;
+        SynFault *fault;
+        WaitForSingleObject(wanted, INFINITE);
+        fault = record;
+        frames.count = 0;
+        follow(&frames, *asked->ContextRecord, (uintptr_t)asked_frame);
+        put_frames(fault, &frames);
+        SetEvent(written);
+    }
+    return 0;
+}
+
 static LONG CALLBACK on_exception(EXCEPTION_POINTERS *pointers) {
-    static PER_THREAD int within;
     const EXCEPTION_RECORD *exception = pointers->ExceptionRecord;
     SynFault *fault = record;
-    Frames frames;
-    if (fault == NULL || within || !is_fatal(exception->ExceptionCode))
+    if (fault == NULL || !is_fatal(exception->ExceptionCode) || InterlockedExchange(&busy, 1) != 0)
         return EXCEPTION_CONTINUE_SEARCH;
-    within = 1;
-    memset((void *)(uintptr_t)fault, 0, sizeof *fault - sizeof fault->stack);
     fault->code = exception->ExceptionCode;
     fault->address = (uintptr_t)exception->ExceptionAddress;
+    fault->access = fault->meaning = fault->length = 0;
     fault->playing = player_frame != NULL;
     if (exception->ExceptionCode == EXCEPTION_ACCESS_VIOLATION && exception->NumberParameters >= 2) {
         const ULONG_PTR how = exception->ExceptionInformation[0];
@@ -155,18 +173,32 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS *pointers) {
         fault->meaning = SYN_STACK_OVERFLOW;
     }
     fault->state = 1;
-    frames.count = 0;
-    follow(&frames, *pointers->ContextRecord);
-    put_frames(fault, &frames);
+    asked = pointers;
+    asked_frame = player_frame;
+    SetEvent(wanted);
+    WaitForSingleObject(written, WRITING_MS);
     fault->state = 2;
-    within = 0;
+    if (fault->meaning == SYN_STACK_OVERFLOW && asked_frame != NULL)
+        TerminateProcess(GetCurrentProcess(), exception->ExceptionCode); /* the search for a handler takes stack */
+    busy = 0;
     return EXCEPTION_CONTINUE_SEARCH;
 }
 
 int syn_fault_watch(SynFault *to) {
+    HANDLE thread;
     const int first = record == NULL;
     record = to;
-    return !first || AddVectoredExceptionHandler(1, on_exception) != NULL ? 0 : -1;
+    if (!first)
+        return 0;
+    wanted = CreateEventW(NULL, FALSE, FALSE, NULL);
+    written = CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (wanted == NULL || written == NULL)
+        return -1;
+    thread = CreateThread(NULL, 0, write_stacks, NULL, 0, NULL);
+    if (thread == NULL)
+        return -1;
+    CloseHandle(thread);
+    return AddVectoredExceptionHandler(1, on_exception) != NULL ? 0 : -1;
 }
 
 static void prepare(void) {

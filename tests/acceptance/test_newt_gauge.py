@@ -16,7 +16,7 @@ from replayer.corpus import find_traces
 from synctape import main
 
 ROOT = Path(__file__).parents[2]
-KEPT = {  # what is kept in corpora/findings, and what it shows
+KEPT = {  # what is kept in corpora/found, and what it shows
     "newt_gauge_done_first": ("Done",),
     "newt_gauge_done_twice": ("Progress", "Done", "Done"),
     "newt_gauge_late_progress": ("Progress", "Done", "Progress"),
@@ -64,7 +64,7 @@ def test_a_captured_run_is_drawn_without_a_fault(gauge: str) -> None:
 def test_what_is_kept_fails_on_the_gauge_and_is_fixed_on_a_correct_host(
     gauge: str, library: Callable[[str], Path]
 ) -> None:
-    paths = [ROOT / "corpora" / "findings" / f"{name}.tape" for name in KEPT]
+    paths = [ROOT / "corpora" / "found" / f"{name}.tape" for name in KEPT]
     for path, methods in zip(paths, KEPT.values(), strict=True):
         assert tuple(call.method for call in read_trace(path).calls) == methods
     code, output = synctape("replay", *paths, "--target", gauge)
@@ -77,7 +77,7 @@ def test_exported_it_is_red_on_the_gauge_and_green_on_a_correct_host(
     gauge: str, library: Callable[[str], Path], tmp_path: Path
 ) -> None:
     source, program = tmp_path / "replay.cpp", tmp_path / "replay"
-    kept = ROOT / "corpora" / "findings" / "newt_gauge_late_progress.tape"
+    kept = ROOT / "corpora" / "found" / "newt_gauge_late_progress.tape"
     assert synctape("export", kept, "--to", "cpp", "-o", source) == (0, "")
     subprocess.run(["c++", "-std=c++17", "-pthread", "-o", program, source, "-ldl"], check=True)
 

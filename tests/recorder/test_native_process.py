@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import synctape
-from recorder.errors import SynctapeError
+from recorder.errors import SynctapeError, TraceError
 from recorder.native_process import record_isolated
 from recorder.trace import read_trace
 
@@ -174,6 +174,13 @@ def test_what_cannot_be_recorded_is_one_line(
         assert not (tmp_path / "run.tape").exists()
 
 
+def has_calls(path: Path) -> bool:
+    try:
+        return bool(read_trace(path).calls)
+    except TraceError:  # not yet
+        return False
+
+
 @pytest.mark.native
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -184,7 +191,7 @@ def test_a_signal_ends_the_trace(
     environment = os.environ | {"SYNC_PLAN": "steps=2000 pause=20"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "run.tape").exists() or not read_trace(tmp_path / "run.tape").calls:
+        while not has_calls(tmp_path / "run.tape"):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
         process.send_signal(number)
@@ -193,6 +200,33 @@ def test_a_signal_ends_the_trace(
     assert re.match(r"run\.tape: \d+ calls? in ", said) and "no rule broken" in said
     damage = read_trace(tmp_path / "run.tape").damage
     assert damage is not None and damage.reason == "recording stopped: it was interrupted"
+
+
+@pytest.mark.native
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl of Linux")
+def test_a_killed_recording_leaves_no_process_behind(provider: Callable[[str], str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "synctape", "record", provider("create"), "-o", "run.tape"]
+    environment = os.environ | {"SYNC_PLAN": "steps=3000 pause=20"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not has_calls(tmp_path / "run.tape"):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    child = read_trace(tmp_path / "run.tape").header.process["pid"]
+    while _lives(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    damage = read_trace(tmp_path / "run.tape").damage
+    assert damage is not None and damage.reason == "recording stopped: it was interrupted"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
 
 
 @pytest.mark.native

@@ -176,6 +176,19 @@ def test_calls_nest(record: Record, path: Path) -> None:
     assert [event.number for event in trace.events] == [0, 1, 1, 0]
 
 
+def test_one_may_stand_before_another(record: Record, tmp_path: Path) -> None:
+    with (
+        com.expose(Host(5), SYNC) as inner,
+        record(inner.pointer, tmp_path / "near.tape") as near,
+        record(near.pointer, tmp_path / "far.tape") as far,
+    ):
+        assert com.wrap(far.pointer, SYNC).Progress("x", 1, 2) == 5
+    assert inner.references == 0
+    for name in ("near", "far"):
+        trace = read_trace(tmp_path / f"{name}.tape")
+        assert ("Progress", ("x", 1, 2), 5, ()) in seen(trace)
+
+
 WIDE = Interface(
     "IWide",
     "{00000000-0000-0000-0000-0000000000aa}",

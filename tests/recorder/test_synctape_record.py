@@ -16,7 +16,7 @@ from killed import kill_in_the_middle
 
 from recorder import com
 from recorder.callback import ScriptedCallback
-from recorder.calls import Enter, Trace
+from recorder.calls import Enter, OutcomeKind, Trace
 from recorder.contract import lint
 from recorder.interface import Interface, Method, Parameter, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
@@ -32,15 +32,29 @@ CPP_COMPILERS = ["g++"] if WINDOWS else ["g++", "clang++", "x86_64-w64-mingw32-g
 NATIVE = Path(__file__).parents[2] / "recorder" / "_native"
 SAMPLES = Path(__file__).parent / "native"
 Command = list[str | Path]
+Flags = tuple[str, ...]
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 
 
-def compiled(folder: Path, *sources: Path, options: tuple[str, ...] = (), cc: str = "cc") -> Path:
+def compiled(
+    folder: Path, *sources: Path, options: Flags = (), cc: str = "cc", flags: Flags = ("-fexceptions",)
+) -> Path:
     """A program or library of these sources and the recorder."""
     recorder = folder / "synctape_record.o"
     c_compiler = {"c++": "cc"}.get(cc, cc)
     subprocess.run(
-        [c_compiler, "-std=c99", *WARNINGS, "-O2", "-fPIC", "-c", NATIVE / "synctape_record.c", "-o", recorder],
+        [
+            c_compiler,
+            "-std=c99",
+            *WARNINGS,
+            "-O2",
+            "-fPIC",
+            *flags,
+            "-c",
+            NATIVE / "synctape_record.c",
+            "-o",
+            recorder,
+        ],
         check=True,
     )
     suffix = ("" if not WINDOWS else ".exe") if "-shared" not in options else ".dll" if WINDOWS else ".so"
@@ -320,20 +334,25 @@ def test_eight_threads_at_once(path: Path, program: Path) -> None:
     assert not [v for v in lint(trace) if v.rule.id in ("P2", "P3")]
 
 
-def test_an_exception_of_the_host_passes_and_its_call_stays_open(path: Path, tmp_path: Path) -> None:
-    options = ("-std=c++17", "-shared", "-fPIC")
-    library = ctypes.CDLL(str(compiled(tmp_path, SAMPLES / "throwing_host.cpp", options=options, cc="c++")))
+@pytest.mark.parametrize("flags", [("-fexceptions",), ()], ids=["seen", "unseen"])
+def test_an_exception_of_the_host_passes(path: Path, tmp_path: Path, flags: Flags) -> None:
+    """The call that it ends is told from one that returned; without -fexceptions it has no end."""
+    source, options = SAMPLES / "throwing_host.cpp", ("-std=c++17", "-shared", "-fPIC")
+    library = ctypes.CDLL(str(compiled(tmp_path, source, options=options, cc="c++", flags=flags)))
     assert library.throw_twice(os.fsencode(path)) == 41 + 42
     trace = read_trace(path)
     assert trace.damage is None
-    assert [(p.call.method, p.outcome and p.outcome.value) for p in trace.played] == [
+    thrown = OutcomeKind.RAISED if flags else None
+    assert [(p.call.method, p.outcome and (p.outcome.value or p.outcome.kind)) for p in trace.played] == [
         ("Progress", 41),
-        ("Error", None),
+        ("Error", thrown),
         ("Progress", 42),
-        ("Error", None),
-        ("Done", 0),
-        ("Release", 0),
+        ("Error", thrown),
+        ("Done", OutcomeKind.RETURNED),
+        ("Release", OutcomeKind.RETURNED),
     ]
+    details = [p.outcome.detail for p in trace.played if p.outcome and p.outcome.detail]
+    assert details == (["unwound: an exception, or the end of the thread"] * 2 if flags else [])
 
 
 @pytest.mark.skipif(WINDOWS, reason="Windows has no such signals")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,7 +130,7 @@ class TestNative:
     ) -> None:
         run = play("crashes_deep", GOOD[0], 'Progress("x", 1, 2)')
         finding = self.the_finding(run)
-        assert (finding.code, finding.number, finding.message) == ("X1", 1, "SIGSEGV")
+        assert (finding.code, finding.number) == ("X1", 1)
         assert finding.place == f"{library('crashes_deep').name} in read_null"
         names = [line.split()[-1] for line in run.stack.splitlines()[1:4]]
         assert names == ["read_null", "helper", "progress"]
@@ -145,10 +146,13 @@ class TestNative:
     def test_abort(self, play: Callable[..., Run], library: Library) -> None:
         run = play("abort", *GOOD, "Done(NULL, S_OK)", "Error(S_OK, NULL)", "Progress(NULL, 0, 0)")
         finding = self.the_finding(run)
-        assert finding.message == "SIGABRT" and finding.place.startswith(library("abort").name + " in ")
+        if sys.platform == "win32":  # there abort() of msvcrt is an exit
+            assert finding.code == "X7"
+        else:
+            assert finding.message == "SIGABRT" and finding.place.startswith(library("abort").name + " in ")
 
     def test_a_used_up_stack(self, play: Callable[..., Run], library: Library) -> None:
         finding = self.the_finding(play("endless_recursion", GOOD[0], "Error(E_FAIL, NULL)"))
         assert (finding.code, finding.number) == ("X12", 1)
-        assert finding.message == "SIGSEGV: the stack is used up"
+        assert finding.message.endswith(": the stack is used up")
         assert finding.place == f"{library('endless_recursion').name} in error"

@@ -37,6 +37,8 @@ PLANTED = {
 NATIVE = (
     "identity",
     "references",
+    "memory-growth",
+    "handle-leak",
     "stack-overflow",
     "string-bounds",
     "string-lifetime",

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#ifndef _WIN32
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -26,7 +29,7 @@ struct Callback {
     } *vtable;
 };
 
-/* --- the host ------------------------------------------------------------------------------------------------------- */
+/* --- the host ------------------------------------------------------------------------------------------------ */
 
 static unsigned references = 1, calls;
 static int reporting, nesting, aborting;
@@ -39,12 +42,24 @@ static void report(unsigned thread) {
     if (write(1, line, (size_t)size) != size) _exit(9);
 }
 
+/* The error that a system call has left belongs to the caller and the host; the recorder must not touch it. */
+enum { OF_CALLER = 55, OF_HOST = 77 };
+#ifdef _WIN32
+static void leave_error(int error) { SetLastError((DWORD)error); }
+static int left_error(void) { return (int)GetLastError(); }
+#else
+static void leave_error(int error) { errno = error; }
+static int left_error(void) { return errno; }
+#endif
+
 static int32_t Progress(Callback *self, const uint16_t *text, uint32_t index, uint32_t max) {
     (void)self;
+    if (left_error() != OF_CALLER) abort();
     __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
     if (reporting) report(max);
     if (aborting) abort();
     if (nesting && index % 7 == 3) recorded->vtable->Error(recorded, (int32_t)index, text);
+    leave_error(OF_HOST);
     return (int32_t)(index & 1);
 }
 
@@ -71,7 +86,7 @@ static uint32_t Release(Callback *self) {
 static const struct entries HOST = {NULL, AddRef, Release, Progress, Error, Done};
 static Callback host = {&HOST};
 
-/* --- the provider --------------------------------------------------------------------------------------------------- */
+/* --- the provider -------------------------------------------------------------------------------------------- */
 
 static void wide(uint16_t *to, const char *from) {
     while ((*to++ = (uint8_t)*from++)) continue;
@@ -82,7 +97,9 @@ static void call(uint32_t index, uint32_t thread, uint32_t texts) {
     uint16_t text[32];
     snprintf(line, sizeof line, "message %u", (unsigned)(index % texts));
     wide(text, line);
+    leave_error(OF_CALLER);
     if (recorded->vtable->Progress(recorded, text, index, thread) != (int32_t)(index & 1)) abort();
+    if (left_error() != OF_HOST) abort();
 }
 
 static void *report_for_ever(void *argument) {
@@ -114,8 +131,11 @@ static void in_threads(unsigned number, void *(*function)(void *)) {
 #ifndef _WIN32
 static void on_timer(int signal) {
     static uint32_t index;
+    int error = left_error();
     (void)signal;
+    leave_error(OF_CALLER);
     recorded->vtable->Progress(recorded, NULL, index++, 99);
+    leave_error(error);
 }
 #endif
 

@@ -2,7 +2,8 @@
 #include "callback.h"
 
 #ifdef _WIN32
-#include <windows.h>
+__declspec(dllimport) void *__stdcall CreateThread(void *security, size_t stack, unsigned long(__stdcall *start)(void *),
+                                                   void *argument, unsigned long flags, unsigned long *id);
 #else
 #include <pthread.h>
 #endif
@@ -22,7 +23,7 @@ static void read_later(Host *host) {
 }
 
 #ifdef _WIN32
-static DWORD WINAPI reader(void *host) {
+static unsigned long __stdcall reader(void *host) {
     read_later(host);
     return 0;
 }
@@ -51,9 +52,11 @@ static int32_t METHOD progress(Callback *self, const uint16_t *text, uint32_t in
 
 /* The call after it waits for the thread. */
 static int32_t METHOD error(Callback *self, int32_t result, const uint16_t *text) {
-    (void)result, (void)text;
-    for (((Host *)self)->returned = 1;;) {
+    Host *host = (Host *)self;
+    (void)text;
+    for (host->returned = 1; host->returned;) {
     }
+    return result;
 }
 
 static const CallbackVtbl vtbl = {

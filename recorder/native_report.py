@@ -1,0 +1,69 @@
+"""What is said of a native provider that was recorded, and the exit code that it comes to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from recorder import hresult
+from recorder.native_process import Isolated
+from recorder.obligations import check_native
+from recorder.show import TraceInput, last_moment
+from recorder.wording import calls_in_words, rule_lines, rules_in_words
+
+__all__ = ["Report", "file_identity", "report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """`complaints` are for stderr, `lines` for stdout."""
+
+    code: int
+    complaints: tuple[str, ...]
+    lines: tuple[str, ...] = ()
+
+
+def report(
+    done: Isolated, spec: str, path: str | None, *, timeout: float, seconds: float, callback: bool
+) -> Report:
+    """Put it in words: what came of it, the trace at `path` (None: there is none) and the rules that are broken.
+
+    `timeout` is what the provider was given, `seconds` what it took, both in seconds.  A crash or a failed start
+    gives 1; a provider that was not at its end in time, or whose recording stopped, 3; a broken rule 1; no call at
+    all 2.
+    """
+    provider, run = f"provider {spec!r}", done.run
+    if path is None:
+        told = f"{provider} ended its process before the sync was started: {done.crash}"
+        return Report(1, (told,) if done.crash else ())
+    trace = TraceInput(path)
+    checked = check_native(trace, run)
+    code, complaints = 0, []
+    if done.crash:
+        complaints.append(f"{provider} ended its process: {done.crash}, {last_moment(trace)}")
+        code = 1
+    elif run is not None and run.waiting:
+        complaints.append(f"{provider}: {run.waiting} after {timeout:g} s; what came until then is kept")
+        code = 3
+    elif checked.damage:
+        complaints.append(f"{path}: {checked.damage}")
+        code = 3
+    if run is not None and run.result is not None and hresult.failed(run.result):
+        complaints.append(f"{provider}: SynchronizeInBackground answered {hresult.describe(run.result)}")
+        code = code or 1
+    elif not checked.calls and callback and not code:
+        complaints.append(f"{provider} made no call")
+        code = 1 if checked.fails else 2
+    summary = f"{path}: {calls_in_words(checked)} in {seconds:.3f} s; {rules_in_words(checked)}"
+    notes = run.notes if run is not None else ()
+    lines = (summary, *rule_lines(checked), *(f"  note: {note}" for note in notes))
+    return Report(code or int(checked.fails), tuple(complaints), lines)
+
+
+def file_identity(path: str) -> tuple[int, ...] | None:
+    """What tells a file from one that takes its place; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
