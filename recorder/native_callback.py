@@ -162,6 +162,7 @@ class Forwarding:
     forwarded = True
 
     def __init__(self, host: com.Pointer, path: str | os.PathLike[str], header: Header, event: DoneEvent):
+        self._event = event
         self._recorded = record_pointer(host.pointer, path, header=header, sync_event_at=event.address)
         host.Release()  # the recording pointer has a reference of its own
         self.pointer = self._recorded.pointer
@@ -171,5 +172,7 @@ class Forwarding:
         return self._recorded.references - 1
 
     def close(self, reason: str | None = None) -> None:
-        if reason is None:  # else the trace is left as it is, and reads as cut off
+        if reason is None:
             self._recorded.close()
+        else:  # the provider may still call, and the trace reads as cut off
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._recorded, self._event)))

@@ -54,10 +54,10 @@ class NativeRun:
 
     `result` is what SynchronizeInBackground answered, None if it has not returned; `early` the number of calls
     that had begun by then.  `event` says whether *phSyncDoneEvent was "open", "missing" or "invalid" (no open
-    handle), or "taken": the host, which was given it, had closed it already.  `closed`: the event's handle was
-    closed at the end.  `held`: the references of the callback that the provider still had.  `forwarded`: a host
-    took the calls, rather than a script.  `callback`: the provider was given one.  `waiting` is what had not come
-    when the time was over, "" if all had.
+    handle), "late" (stored when the start had returned), or "taken": the host, which was given it, had closed it
+    already.  `closed`: the event's handle was closed at the end.  `held`: the references of the callback that the
+    provider still had.  `forwarded`: a host took the calls, rather than a script.  `callback`: the provider was
+    given one.  `waiting` is what had not come when the time was over, "" if all had.
     """
 
     result: int | None = None
@@ -166,7 +166,7 @@ class _Session:
         self._deadline = deadline
 
     def run(self, flags: int, callback: bool) -> NativeRun:
-        result, early, waiting = None, 0, ""
+        result, early, filled, waiting = None, 0, True, ""
         packed = MAPISIB.pack(
             {
                 "ulSize": MAPISIB.size(),
@@ -177,13 +177,13 @@ class _Session:
         )
         sib = ctypes.create_string_buffer(packed, len(packed))
 
-        def start() -> tuple[int, int]:
+        def start() -> tuple[int, bool, int]:
             answer = self._sync.SynchronizeInBackground(ctypes.addressof(sib))
             self._event.look()
-            return answer, self._traced().begun
+            return answer, self._event.handle is not None, self._traced().begun
 
         try:
-            result, early = _within(self._apartment.submit(start), self._deadline)
+            result, filled, early = _within(self._apartment.submit(start), self._deadline)
         except NotYet:
             waiting = "SynchronizeInBackground has not returned"
         else:
@@ -192,7 +192,7 @@ class _Session:
         run = NativeRun(
             result=result,
             early=early,
-            event="taken" if self._taken else event.state,
+            event="taken" if self._taken else event.state if filled or event.handle is None else "late",
             closed=event.closed,
             held=recorded.held,
             forwarded=recorded.forwarded,

@@ -19,6 +19,11 @@ from recorder.show import Checked, TraceInput, check
 
 __all__ = ["check_native", "violations"]
 
+_NO_EVENT = {
+    "missing": "was not filled",
+    "late": "was filled only when the start had returned",
+    "invalid": "holds no open handle",
+}
 _QUERY, _ADD_REF, _RELEASE = (method.name for method in IUNKNOWN.methods)
 
 
@@ -114,10 +119,8 @@ class _Walk:
     def finish(self) -> Iterator[Violation]:
         run, end = self.run, self.begun
         started = run.result is not None and not self.failed
-        if started and run.event == "missing":
-            yield from self.broken("P16", end, "*phSyncDoneEvent was not filled")
-        elif started and run.event == "invalid":
-            yield from self.broken("P16", end, "*phSyncDoneEvent holds no open handle")
+        if started and run.event in _NO_EVENT:
+            yield from self.broken("P16", end, f"*phSyncDoneEvent {_NO_EVENT[run.event]}")
         if run.waiting:
             return
         if not run.callback and self.failed:

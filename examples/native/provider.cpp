@@ -87,6 +87,7 @@ enum class Mistake {
     foreign_handle,
     closes_event,
     no_event,
+    late_event,
     never_signals,
     never_ends,
     never_returns,
@@ -102,6 +103,7 @@ struct Run {
     IMAPISyncProgressCallback *callback;  // with a reference of the run's own; NULL: nobody wants reports
     HANDLE event;                         // what the host was told; NULL: nothing
     HANDLE own;                           // the same event by a handle of the run's own
+    HANDLE *late = nullptr;               // where the host is told, if that is not done before the run
 
     void progress(ULONG step) const {
         const Text text = step_text(step);  // lives for the call and no longer
@@ -138,6 +140,10 @@ struct Run {
 
     void operator()() const {
         const Apartment apartment;
+        if (late != nullptr) {
+            rest(500);
+            *late = event;
+        }
         if (callback != nullptr) {
             report();
             if (mistake == Mistake::crashes) *static_cast<volatile int *>(nullptr) = 1;
@@ -166,7 +172,7 @@ template <Mistake mistake> struct Sync final : ComObject<IMAPISync> {
             const HRESULT result = sib->punkCallBack->QueryInterface(iid_of<IMAPISyncProgressCallback>, &found);
             if (SUCCEEDED(result)) callback = static_cast<IMAPISyncProgressCallback *>(found);
         }
-        Run run = {mistake, plan(), callback, nullptr, nullptr};
+        Run run = {mistake, plan(), callback, nullptr, nullptr, nullptr};
         if (mistake == Mistake::fails_but_calls) {
             run.report();
             callback->Release();
@@ -175,7 +181,10 @@ template <Mistake mistake> struct Sync final : ComObject<IMAPISync> {
         if (mistake != Mistake::no_event) {
             run.event = CreateEventW(nullptr, 1, 0, nullptr);
             run.own = second_handle(run.event);
-            *sib->phSyncDoneEvent = run.event;
+            if (mistake == Mistake::late_event)
+                run.late = sib->phSyncDoneEvent;
+            else
+                *sib->phSyncDoneEvent = run.event;
         }
         std::thread(run).detach();
         return S_OK;
@@ -210,6 +219,7 @@ EXPORT_MISTAKE(done_twice)           // P14
 EXPORT_MISTAKE(foreign_handle)       // P15: Done gets another event than the host was told
 EXPORT_MISTAKE(closes_event)         // P15: closes the event that Done was given
 EXPORT_MISTAKE(no_event)             // P16: tells the host no event
+EXPORT_MISTAKE(late_event)           // P16: tells it when SynchronizeInBackground has returned
 EXPORT_MISTAKE(fails_but_calls)      // P17: reports, then answers that the sync was not started
 EXPORT_MISTAKE(fails)                // none: refuses to start, and keeps quiet
 EXPORT_MISTAKE(never_signals)        // does everything but signal its event

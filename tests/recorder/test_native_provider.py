@@ -112,6 +112,7 @@ def test_what_the_plan_asks_for(
         ("calls_after_done", {"P13"}),
         ("done_twice", {"P14"}),
         ("no_event", {"P16"}),
+        ("late_event", {"P16"}),
         ("fails_but_calls", {"P17"}),
     ],
 )

@@ -92,6 +92,13 @@ def test_a_conforming_run(tmp_path: Path, run: NativeRun | None) -> None:
         (CONFORMING, NativeRun(result=0, early=1), "P16", "the end", "*phSyncDoneEvent was not filled"),
         (
             CONFORMING,
+            NativeRun(result=0, early=1, event="late"),
+            "P16",
+            "the end",
+            "*phSyncDoneEvent was filled only when the start had returned",
+        ),
+        (
+            CONFORMING,
             NativeRun(result=0, early=1, event="invalid"),
             "P16",
             "the end",
