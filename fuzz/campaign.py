@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.batches import position
 from replayer.batches import unpack_calls as unpack_sequence
+from replayer.endurance import GAUGES
 from replayer.isolation import Isolated, Limits, place_in
 from replayer.oracles import Judge
 from replayer.player import PlayOptions
@@ -73,6 +75,7 @@ class Campaign:
         self._fresh: list[tuple[list[Any], list[str]]] = []  # packed calls, and the mutators that made them
         self._lists: tuple[SharedList, SharedList] | None = None  # of a native target: fuzz.native
         self._lost_in_a_row = 0
+        self._grew: Counter[str] = Counter()  # how often an oracle of growth was asked
         self._settled = 0  # how many of these the present batch builds on
         self._knows_fresh = self._knows_deadly = 0  # how much the searching process knows
 
@@ -152,9 +155,11 @@ class Campaign:
 
     def _play_batch(self, number: int, level: Level, start: int, until: int) -> int:
         """Have sequences `start` to `until` of a batch played; gives the one to go on with."""
-        play = {"start": start, "until": until}
+        play: dict[str, Any] = {"start": start, "until": until}
         if self._lists is not None:
-            return self._play_native(number, level, play, *self._lists)
+            growth = [g.oracle for g in GAUGES if self._grew[g.oracle] < ALIKE]
+            growth = [oracle for oracle in growth if oracle not in self.options.disabled]
+            return self._play_native(number, level, {**play, "growth": growth}, *self._lists)
         reply = self._ask_to_play("batch", number, level, **play)
         if isinstance(reply, Death):
             return self._after_death(reply, number, level, start)
@@ -192,9 +197,15 @@ class Campaign:
         for calls, signature in reply["suspects"]:
             if self._triage.worth(signature):
                 self._triage.suspect(unpack_calls(calls), f"batch {number}")
+        for calls, oracle in reply.get("growing", ()):
+            self._grew[oracle] += 1
+            self._triage.growing(unpack_calls(calls), f"batch {number}")
+        if reply.get("worn"):  # the target has left too little for the next ones
+            self._search.renew()
+            self._knows_fresh = self._knows_deadly = 0
 
     def _play_native(
-        self, number: int, level: Level, play: dict[str, int], sequences: SharedList, results: SharedList
+        self, number: int, level: Level, play: dict[str, Any], sequences: SharedList, results: SharedList
     ) -> int:
         """The same for a native target: what a process died of is in the lists, and the next goes on behind it.
 
@@ -222,7 +233,7 @@ class Campaign:
                 self._lost()
             else:
                 self._killed(death, place, calls, number, level)
-        return play["until"] if reply["next"] is None else int(reply["next"])
+        return int(play["until"]) if reply["next"] is None else int(reply["next"])
 
     def _lost(self) -> None:
         """A process died and nobody can say of what."""

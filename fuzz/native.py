@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection
 from itertools import islice
 from typing import Any, NamedTuple
 
 from fuzz.engine import Batch, Engine
+from fuzz.growth import Growth
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
@@ -66,6 +68,7 @@ class NativeBatches:
         self._screening = Screening(target, journal, engine.slow)
         final = engine.contract.final  # without one a handle is only lent
         self._closes_handles = final is not None and final.handle is not None
+        self._growth = Growth(self._screening)
         self._known: _Plan | None = None  # what is in the list of sequences, if this process made it
         self._made: list[list[Call]] = []
         self._many_handles = any(map(_has_many_handles, engine.seeds))
@@ -117,6 +120,21 @@ class NativeBatches:
             stop = min(following, place + _SEGMENT)
             self._screening.play(self._sequences, self._results, place, stop)
             place = stop
+
+    def growing(self, oracles: Collection[str]) -> list[tuple[list[Call], str]]:
+        """Sequences that leave something behind in the process, each with that oracle of these that will say so.
+
+        Nothing if the process has not played all of them: what killed another one is among them.
+        """
+        plan = self._plan
+        results = list(self._results)
+        if len(results) < len(plan.indexes) or not all(results):
+            return []
+        strict = set(plan.strict)
+        places = [place for place in range(len(results)) if place not in strict]
+        packed = self._sequences.pick(set(places))
+        found = self._growth.culprits([packed[place] for place in places], oracles)
+        return [(self._calls(places[at]), oracle) for at, oracle in found]
 
     @property
     def next(self) -> int | None:

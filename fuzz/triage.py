@@ -16,7 +16,8 @@ from fuzz.minimise import minimise_finding, moment_of
 from fuzz.progress import CampaignOptions, Progress
 from fuzz.screen import ALIKE
 from recorder.calls import Call, Trace
-from replayer.isolation import Player
+from replayer.endurance import GAUGES
+from replayer.isolation import Isolated, Player, Repeating
 from replayer.oracles import Finding, Judge
 from replayer.player import Run
 
@@ -24,6 +25,8 @@ __all__ = ["Triage"]
 
 _ENDS_PROCESS = ("crash", "exit", "hang", "memory")
 _REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
+_GROWTH = tuple(gauge.oracle for gauge in GAUGES)
+_OFTEN, _REPLAY_OFTEN = 100, 1000  # times that a sequence is played to see what it leaves behind
 _GRACE_SECONDS = 10.0  # beyond the campaign's time for what is being minimised when that is over
 
 Bucket = tuple[str, str, str]
@@ -48,7 +51,7 @@ class Triage:
 
     def __init__(
         self,
-        player: Player,
+        player: Isolated,
         judge: Judge,
         options: CampaignOptions,
         progress: Progress,
@@ -95,6 +98,13 @@ class Triage:
                 self._take(findings, calls, run, origin)
                 return
         self._progress.unconfirmed += 1
+
+    def growing(self, calls: list[Call], origin: str) -> None:
+        """Play a suspect so often that what it leaves behind shows."""
+        run = self._player.play_repeatedly(calls, _OFTEN)
+        findings = [f for f in self._judge.findings(run) if f.oracle in _GROWTH]
+        self._progress.unconfirmed += not findings
+        self._take(findings, calls, run, origin)
 
     def _look(self, calls: list[Call] | Trace) -> tuple[Run, list[Finding]]:
         """Play alone.  A known hang needs only a moment to be seen again; a new one gets its full time."""
@@ -177,13 +187,17 @@ class Triage:
     def _fails_again(self, found: Found, finding: Finding) -> bool:
         """Play what was found at full length: twice, since once may be chance; a hang, which takes long, once."""
         for _ in range(1 if finding.oracle == "hang" else 2):
-            run = self._player.play(found.calls)
+            run = self._player_for(finding).play(found.calls)
             again = [f for f in self._judge.findings(run) if f.bucket == finding.bucket]
             found.flaky = not again
             if not again:
                 return False
             found.finding, found.run = again[0], run
         return True
+
+    def _player_for(self, finding: Finding) -> Player:
+        """A player that shows a finding: one of growth shows only when a sequence is played over and over."""
+        return Repeating(self._player, _OFTEN) if finding.oracle in _GROWTH else self._player
 
     def _shrink(self, failure: _Failure, found: Found, timeout: float | None) -> None:
         bucket, level = failure.finding.bucket, failure.finding.level
@@ -202,7 +216,7 @@ class Triage:
                 self._note(seen)
 
         minimise_finding(
-            self._player,
+            self._player_for(failure.finding),
             self._judge,
             failure.finding,
             failure.calls,
@@ -226,6 +240,8 @@ def _replay_options(finding: Finding, options: CampaignOptions) -> tuple[str, ..
         return ("--slow", f"{options.slow:g}")
     if finding.oracle == "hang" and options.timeout != _REPLAY_TIMEOUT:
         return ("--timeout", f"{options.timeout:g}")
+    if finding.oracle in _GROWTH:
+        return ("--repeat", str(_REPLAY_OFTEN))
     if finding.oracle == "memory" and options.memory is not None:
         return ("--memory", str(options.memory))
     return ()

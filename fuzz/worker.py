@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from fuzz.coverage import Coverage, coverage_for
 from fuzz.engine import Batch, Engine
+from fuzz.growth import due
 from fuzz.native import NativeBatches
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from recorder.interface import Interface
+from replayer.endurance import is_worn, make_room
 from replayer.sandbox_child import Journal
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, TargetError, load_target
@@ -58,6 +60,7 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     )
     worker = _Worker(engine, coverage, journal)
     if config["native"]:
+        make_room()
         assert isinstance(engine.target, NativeTarget)
         lists = SharedList(config["sequences"]), SharedList(config["results"])
         worker = _NativeWorker(engine, journal, NativeBatches(engine, engine.target, journal, *lists))
@@ -141,7 +144,12 @@ class _NativeWorker(_Worker):
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         level = Level(request["level"])
         self.batches.make(request["number"], level, request["size"], request["start"], request["until"])
-        return self.rest(request)
+        reply = self.rest(request)
+        if request["growth"] and due(request["number"]):
+            growing = _on_a_thread(lambda: self.batches.growing(request["growth"]), threading.Thread.join)
+            reply["growing"] = [[pack_calls(calls), oracle] for calls, oracle in growing]
+        reply["worn"] = is_worn()
+        return reply
 
     def rest(self, request: dict[str, Any]) -> dict[str, Any]:
         left = request["seconds"]

@@ -32,6 +32,9 @@ __all__ = [
     "allocated",
     "counted_by_page",
     "endure",
+    "handles_left",
+    "is_worn",
+    "make_room",
     "open_handles",
     "play_repeatedly",
     "steady",
@@ -40,6 +43,8 @@ __all__ = [
 LEAST = 50
 """Fewer repetitions say nothing."""
 
+_DESCRIPTORS = 1 << 14  # that a process with a target may have, where the system lets it
+_FEW = 512  # descriptors: no more than one in two may be gone where there are but 1024
 _WINDOWS = 4  # after the first fifth, which warms up
 
 
@@ -247,6 +252,36 @@ else:
             return len(os.listdir("/dev/fd")) - 1  # the folder's own
         except OSError:
             return None
+
+
+def make_room() -> None:
+    """Let this process have more descriptors, so that one leaked by each sequence is no end before it is seen."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def handles_left() -> int | None:
+    """How many handles this process may still open; None where there is no limit, or none is known."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handles = open_handles()
+    if handles is None:
+        return 0
+    return None if soft == resource.RLIM_INFINITY else max(0, soft - handles)
+
+
+def is_worn() -> bool:
+    """Whether this process has too few descriptors left for anything to be learnt in it."""
+    left = handles_left()
+    return left is not None and left < _FEW
 
 
 def _memory_grain() -> int:

@@ -36,7 +36,17 @@ from replayer.shared import SharedList
 from replayer.target import Target, TargetError, is_native_spec, load_target
 from replayer.worker import WITHOUT_PPV, unpack_run
 
-__all__ = ["Frame", "Here", "Isolated", "Limits", "Player", "open_player", "place_in", "target_frames"]
+__all__ = [
+    "Frame",
+    "Here",
+    "Isolated",
+    "Limits",
+    "Player",
+    "Repeating",
+    "open_player",
+    "place_in",
+    "target_frames",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,8 @@ class Isolated(_Closing):
         else:
             run = unpack_run(reply)
             run = replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
+            if reply["worn"]:
+                self._sandbox.renew()
         if trace.calls and (asked := self._asked_without_ppv(timeout)):
             run = replace(run, observations=(*run.observations, *asked))
         return run
@@ -274,6 +286,19 @@ class Isolated(_Closing):
     def _no_instance(self, death: Death) -> TargetError:
         what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
         return TargetError(f"target {self.spec}: the factory {what} ({death.detail})")
+
+
+class Repeating(_Closing):
+    """Plays each trace so many times, on another player."""
+
+    def __init__(self, player: Isolated, times: int):
+        self.spec = player.spec
+        self.interface = player.interface
+        self._player = player
+        self._times = times
+
+    def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
+        return self._player.play_repeatedly(trace, self._times, timeout=timeout)
 
 
 def _in_sequence(death: Death, sequence: int) -> Death:

@@ -157,6 +157,10 @@ class Sandbox:
             self._stop()
             raise
 
+    def renew(self) -> None:
+        """End the child and all it started; the next request gets a fresh one."""
+        self._stop()
+
     def close(self) -> None:
         """End the child and all it started.  Closing again does nothing."""
         if not self._closed:

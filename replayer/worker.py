@@ -8,6 +8,7 @@ screening; the journal says which one is under way (replayer.batches.position).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,7 @@ from recorder.endings import give_in
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
-from replayer.endurance import play_repeatedly
+from replayer.endurance import is_worn, make_room, play_repeatedly
 from replayer.identity import ask_without_ppv
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox_child import Journal
@@ -31,6 +32,8 @@ __all__ = ["WITHOUT_PPV", "job", "pack_run", "preload", "unpack_run"]
 WITHOUT_PPV = "QueryInterface with a NULL ppv"
 """The request to ask just that, of a fresh instance."""
 
+_WEARS_AFTER = 256  # requests between two looks at whether the process is worn
+
 
 def preload(config: dict[str, Any]) -> None:
     """Do once, in the process that workers are forked from, what takes them long: above all import the target."""
@@ -41,6 +44,7 @@ def preload(config: dict[str, Any]) -> None:
 
 def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     """The handler of one worker process.  Raises TargetError if the target gives no instance."""
+    make_room()
     target = load_target(config["spec"], Interface.from_description(config["interface"]))
     if config.get("probe", True):
         try:
@@ -56,7 +60,10 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     if config.get("screening"):
         batches.be_ready_to_screen()
 
+    asked = itertools.count(1)
+
     def handle(payload: Any) -> Any:
+        worn = next(asked) % _WEARS_AFTER == 0
         try:
             if payload == WITHOUT_PPV:
                 return _ask_without_ppv(target, journal)
@@ -64,8 +71,9 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
                 return batches.take(**payload)
             if isinstance(payload, list):
                 packed, times = payload
-                return pack_run(play_repeatedly(load_trace(packed), target, options, journal, times=times))
-            return pack_run(play(load_trace(payload), target, options, journal))
+                run = play_repeatedly(load_trace(packed), target, options, journal, times=times)
+                return pack_run(run, worn=is_worn())
+            return pack_run(play(load_trace(payload), target, options, journal), worn=worn and is_worn())
         except TargetError as error:
             return {"refused": str(error)}
 
@@ -130,9 +138,10 @@ def _outcomes(run: Run) -> list[Outcome]:
     return [outcome or NOT_RUN for _, _, outcome in run.trace.played]
 
 
-def pack_run(run: Run) -> dict[str, Any]:
-    """A run as plain values."""
-    return {"trace": dump_trace(run.trace), "seen": [list(asdict(seen).values()) for seen in run.observations]}
+def pack_run(run: Run, *, worn: bool = False) -> dict[str, Any]:
+    """A run as plain values.  `worn`: another process should play the next one."""
+    seen = [list(asdict(seen).values()) for seen in run.observations]
+    return {"trace": dump_trace(run.trace), "seen": seen, "worn": worn}
 
 
 def unpack_run(packed: dict[str, Any]) -> Run:
