@@ -38,7 +38,7 @@ def test_batches_are_looked_at_now_and_then() -> None:
 @pytest.mark.native
 def test_the_sequence_that_leaks_is_named(example: Callable[[str], Path]) -> None:
     looked = growth(example("leaks_memory"))
-    sequences = packed(*[GOOD] * 20, PROBLEM, *[GOOD] * 20)
+    sequences = packed(*[GOOD] * 20, *[PROBLEM] * 10, *[GOOD] * 20)
     assert looked.culprits(sequences, ORACLES) == [(20, "memory-growth")]
     assert looked.culprits(sequences, ["handle-leak"]) == looked.culprits(packed(GOOD), ORACLES) == []
 
