@@ -17,12 +17,25 @@ from typing import NamedTuple
 
 from replayer.symbols import symbols_of
 
-__all__ = ["Fault", "FaultFile", "Meaning", "NativeFrame", "parse_fault", "watch_faults"]
+__all__ = ["OWN_THREAD", "Fault", "FaultFile", "Meaning", "NativeFrame", "parse_fault", "watch_faults"]
 
 _HEAD = struct.Struct("=IIQQIIII")  # state, code, address, call, access, meaning, playing, length
 _BYTES = 16384
+_OTHER_THREAD = 2  # SynPlaying
 _ACCESS = ("", "reading", "writing", "executing")
 _SYSTEM = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/", "linux-vdso")
+_WINDOWS = (
+    "ntdll.dll",
+    "kernel32.dll",
+    "kernelbase.dll",
+    "msvcrt.dll",
+    "ucrtbase.dll",
+    "combase.dll",
+    "ole32.dll",
+)
+
+OWN_THREAD = ", in a thread of the target's own"
+"""Ends the text of a death for which the call that was under way is not to blame."""
 
 
 class Meaning(enum.IntEnum):
@@ -56,6 +69,11 @@ class NativeFrame(NamedTuple):
     def library(self) -> str:
         return self.path.replace("\\", "/").rpartition("/")[2]
 
+    @property
+    def is_system(self) -> bool:
+        """Whether it is of a system's library, which the target uses."""
+        return self.path.startswith(_SYSTEM) or self.library.lower() in _WINDOWS
+
     def __str__(self) -> str:
         return f"{self.library}+0x{self.offset:x} {self.function}".rstrip()
 
@@ -69,8 +87,8 @@ class NativeFrame(NamedTuple):
 class Fault:
     """`code` is the signal or NTSTATUS, `call` the call whose text it was where `meaning` is of a text.
 
-    `playing`: the thread was in a call of the player, not one of the target's own.  `frames` are the native stack,
-    innermost first, down to the player's.
+    `own_thread`: it was in a thread of the target's own, while a call was under way in another.  `frames` are the
+    native stack, innermost first, down to the player's.
     """
 
     code: int
@@ -78,7 +96,7 @@ class Fault:
     access: str = ""
     meaning: Meaning = Meaning.NOTHING
     call: int = 0
-    playing: bool = False
+    own_thread: bool = False
     frames: tuple[NativeFrame, ...] = ()
 
     @property
@@ -92,7 +110,7 @@ class Fault:
         Of an endless recursion the outermost one: which was innermost is chance.
         """
         own = [frame for frame in self.frames if library and frame.library == os.path.basename(library)]
-        own = own or [f for f in self.frames if f.path != "?" and not f.path.startswith(_SYSTEM)]
+        own = own or [frame for frame in self.frames if frame.path != "?" and not frame.is_system]
         own = own or [frame for frame in self.frames[:1] if frame.path != "?"]  # an address alone is chance
         if not own:
             return ""
@@ -121,7 +139,7 @@ def parse_fault(data: bytes) -> Fault | None:
         _ACCESS[access] if access < len(_ACCESS) else "",
         Meaning(meaning) if meaning in Meaning._value2member_map_ else Meaning.NOTHING,
         call,
-        bool(playing),
+        playing == _OTHER_THREAD,
         tuple(own),
     )
 

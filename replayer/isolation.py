@@ -28,7 +28,7 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.trace import dump_trace
 from replayer.batches import Fragments, position, unpack_outcomes
 from replayer.endurance import play_repeatedly
-from replayer.faults import Meaning
+from replayer.faults import OWN_THREAD, Meaning
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.screening import Screened, screened
@@ -328,6 +328,8 @@ def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
             place = fault.place(spec.rpartition(":")[0])
         if fault.frames:
             stack = f"Native stack, innermost frame first:\n{fault.stack}\n{stack}"
+        if fault.own_thread and is_native_spec(spec):
+            detail += OWN_THREAD
         if fault.sentence:
             detail = f"{detail}: {fault.sentence}"
             observations = (Observation(_OF_MEANING[fault.meaning], inside, detail, place),)

@@ -19,6 +19,7 @@ from recorder.errors import SynctapeError
 from recorder.interface import Type
 from recorder.interfaces import IUNKNOWN
 from recorder.rules import RULES
+from replayer.faults import OWN_THREAD
 from replayer.player import Run
 
 __all__ = ["CODES", "ORACLES", "Course", "Finding", "Judge", "Oracle", "explain"]
@@ -125,7 +126,8 @@ class Judge:
         findings: dict[tuple[str, str, str], Finding] = {}
         for name, (code, number, message, place) in hits:
             level, broken = course.level(number)
-            method = calls[number].method if number < len(calls) and name not in _BESIDE else ""
+            beside = name in _BESIDE or OWN_THREAD in message
+            method = calls[number].method if number < len(calls) and not beside else ""
             finding = Finding(code, name, number, method, message, place, level, broken)
             findings.setdefault(finding.bucket, finding)
         return list(findings.values())

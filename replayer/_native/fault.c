@@ -17,6 +17,11 @@
 
 static SynFault *volatile record;
 static PER_THREAD const void *player_frame; /* NULL outside of calls */
+static volatile int players;                /* threads in calls */
+
+static uint32_t who_plays(void) {
+    return player_frame != NULL ? SYN_THIS_THREAD : players > 0 ? SYN_OTHER_THREAD : SYN_NOBODY;
+}
 
 /* ---------------------------------------------------------------------------------------------- the written stack */
 
@@ -163,7 +168,7 @@ static LONG CALLBACK on_exception(EXCEPTION_POINTERS *pointers) {
     fault->code = exception->ExceptionCode;
     fault->address = (uintptr_t)exception->ExceptionAddress;
     fault->access = fault->meaning = fault->length = 0;
-    fault->playing = player_frame != NULL;
+    fault->playing = who_plays();
     if (exception->ExceptionCode == EXCEPTION_ACCESS_VIOLATION && exception->NumberParameters >= 2) {
         const ULONG_PTR how = exception->ExceptionInformation[0];
         fault->address = exception->ExceptionInformation[1];
@@ -316,7 +321,7 @@ static void write_record(SynFault *fault, int signal, const siginfo_t *info, con
     const int ours = info->si_code > 0; /* not sent by somebody */
     read_context(context, &pc, &sp, &access);
     fault->code = (uint32_t)signal;
-    fault->playing = player_frame != NULL;
+    fault->playing = who_plays();
     if (ours && (signal == SIGSEGV || signal == SIGBUS)) {
         const uintptr_t address = (uintptr_t)info->si_addr;
         fault->address = address;
@@ -358,8 +363,11 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
 
 /* The end of a thread that had a stack for handlers. */
 static void drop_stack(void *stack) {
-    stack_t none;
+    stack_t now, none;
+    memset(&now, 0, sizeof now);
     memset(&none, 0, sizeof none);
+    if (sigaltstack(NULL, &now) != 0 || now.ss_sp != stack)
+        return; /* somebody else (a sanitizer) has another one now, and may have unmapped this */
     none.ss_flags = SS_DISABLE;
     sigaltstack(&none, NULL);
     munmap(stack, STACK_BYTES);
@@ -424,10 +432,13 @@ const void *syn_fault_enter(const void *frame) {
         if (record->state != 0)
             record->state = 0; /* of a fault that the process survived */
         player_frame = frame;
+        players++; /* threads play in turns */
     }
     return outer;
 }
 
 void syn_fault_leave(const void *outer) {
+    if (player_frame != NULL)
+        players--;
     player_frame = outer;
 }

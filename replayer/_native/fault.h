@@ -17,6 +17,8 @@
 
 typedef enum SynAccess { SYN_NO_ACCESS, SYN_READ, SYN_WRITE, SYN_EXECUTE } SynAccess;
 
+typedef enum SynPlaying { SYN_NOBODY, SYN_THIS_THREAD, SYN_OTHER_THREAD } SynPlaying;
+
 enum { SYN_STACK_OVERFLOW = SYN_USED_LATER + 1 }; /* a meaning, beside those of texts */
 
 typedef struct SynFault {
@@ -26,7 +28,7 @@ typedef struct SynFault {
     uint64_t call;           /* whose text it was, where `meaning` is of a text */
     uint32_t access;         /* SynAccess */
     uint32_t meaning;        /* SynMeaning, or SYN_STACK_OVERFLOW */
-    uint32_t playing;        /* whether the thread was in a call of the player */
+    uint32_t playing;        /* SynPlaying: who was in a call of the player */
     uint32_t length;         /* of `stack` */
     char stack[SYN_FAULT_BYTES - 40];
 } SynFault;

@@ -24,9 +24,9 @@ Library = Callable[[str], Path]
 compiled = pytest.mark.skipif(core_of("replayer").module is None, reason="the core is not compiled")
 
 
-def record(stack: str = "", *, state: int = 2, meaning: int = 0) -> bytes:
+def record(stack: str = "", *, state: int = 2, meaning: int = 0, playing: int = 1) -> bytes:
     text = stack.encode()
-    return struct.pack("=IIQQIIII", state, 11, 0x10, 3, 2, meaning, 1, len(text)) + text
+    return struct.pack("=IIQQIIII", state, 11, 0x10, 3, 2, meaning, playing, len(text)) + text
 
 
 def test_a_record() -> None:
@@ -37,7 +37,7 @@ def test_a_record() -> None:
         "writing",
         Meaning.USED_LATER,
         3,
-        True,
+        False,
         (NativeFrame("/x/a library.so", 0x1F, "helper"), NativeFrame("/x/host.so", 0x20, "")),
     )
     assert fault.sentence == "used the text of call #3 after call #3 had returned"
@@ -58,6 +58,11 @@ def test_system_libraries_are_tools_of_the_target() -> None:
 def test_an_address_without_a_library_is_no_place() -> None:
     fault = parse_fault(record("?+0x55550000\n"))
     assert fault is not None and fault.place() == ""
+
+
+def test_a_thread_of_the_targets_own() -> None:
+    seen = [parse_fault(record(playing=playing)) for playing in range(3)]
+    assert [fault is not None and fault.own_thread for fault in seen] == [False, False, True]
 
 
 def test_no_fault() -> None:
@@ -150,6 +155,11 @@ class TestNative:
             assert finding.code == "X7"
         else:
             assert finding.message == "SIGABRT" and finding.place.startswith(library("abort").name + " in ")
+
+    def test_what_a_thread_of_the_target_does_is_no_methods(self, play: Callable[..., Run]) -> None:
+        finding = self.the_finding(play("thread_reads_later", GOOD[0], "Error(E_FAIL, NULL)"))
+        assert (finding.code, finding.number, finding.method) == ("H11", 1, "")
+        assert "in a thread of the target's own: used the text of call #0" in finding.message
 
     def test_a_used_up_stack(self, play: Callable[..., Run], library: Library) -> None:
         finding = self.the_finding(play("endless_recursion", GOOD[0], "Error(E_FAIL, NULL)"))
