@@ -124,6 +124,20 @@ def test_cpp_takes_its_header(compiler: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+if not WINDOWS:  # mingw-w64's gcc has no sanitizers
+
+    @pytest.mark.parametrize("mode", ["threads", "exit", "forks", "limited"])
+    def test_sanitizers_find_nothing(mode: str, path: Path, sanitized: Path) -> None:
+        done = run(sanitized, mode, path, 8)
+        assert (done.returncode, done.stderr) == (3 if mode == "exit" else 0, "")
+
+    @pytest.fixture(scope="module")
+    def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+        folder = tmp_path_factory.mktemp("sanitized")
+        return compiled(folder, SAMPLES / "recording.c", options=("-std=c99", *flags), flags=flags)
+
+
 # --- one line ------------------------------------------------------------------------------------------------
 
 
