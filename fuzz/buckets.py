@@ -109,6 +109,8 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
         "",
         *sequence_lines(found.calls, interface, finding.number),
     ]
+    if found.run and found.run.report:
+        lines += ["", "Report:", *("    " + shown(line) for line in found.run.report.splitlines())]
     if found.stack:
         lines += ["", "Stack:", *("    " + line for line in found.stack.strip().splitlines())]
     return "\n".join(lines) + "\n"

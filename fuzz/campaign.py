@@ -29,12 +29,12 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.batches import position
 from replayer.batches import unpack_calls as unpack_sequence
 from replayer.endurance import GAUGES
-from replayer.isolation import Isolated, Limits, place_in
+from replayer.isolation import Isolated, Limits, place_of
 from replayer.oracles import Judge
 from replayer.player import PlayOptions
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.shared import SharedList
-from replayer.target import TargetError, is_native_spec
+from replayer.target import TargetError, environment_for, is_native_spec
 from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
@@ -135,7 +135,13 @@ class Campaign:
         }
         if self._lists is not None:
             config["sequences"], config["results"] = (shared.path for shared in self._lists)
-        return Sandbox("fuzz.worker:job", config, timeout=options.timeout, memory=options.memory)
+        return Sandbox(
+            "fuzz.worker:job",
+            config,
+            timeout=options.timeout,
+            memory=options.memory,
+            environment=environment_for(self.spec, names=False),
+        )
 
     def _search_on(self) -> str:
         size, most = self.options.batch, self.options.max_runs
@@ -251,7 +257,7 @@ class Campaign:
         progress.levels[str(level)] += 1
         _, noted, at = position(death.position)
         method = calls[at].method if noted == place and at < len(calls) else ""
-        where = death.fault.place(self.spec.rpartition(":")[0]) if death.fault else ""
+        where = place_of(death, self.spec) if death.report or death.fault else ""
         signature = f"{death.kind} {death.detail} {where} in {method} at level {level}"
         if self._triage.worth(signature, ALIKE if death.kind is OutcomeKind.HUNG else _DEATHS_LOOKED_AT):
             self._triage.suspect(calls, f"batch {number}")
@@ -266,7 +272,8 @@ class Campaign:
         progress.runs += 1
         progress.deaths += 1
         progress.levels[str(level)] += 1
-        signature = f"{death.kind} {death.detail} {place_in(death.stack).partition(':')[0]} at level {level}"
+        place = place_of(death, self.spec).partition(":")[0]
+        signature = f"{death.kind} {death.detail} {place} at level {level}"
         if self._triage.worth(signature, ALIKE if death.kind is OutcomeKind.HUNG else _DEATHS_LOOKED_AT):
             made = self._ask("make", number, level, index=index)
             if not isinstance(made, Death):

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from recorder.calls import NOT_RUN, Call, Header, Outcome, OutcomeKind, Trace
 from recorder.decoding import DECODE_ERRORS
+from recorder.endings import ending
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
@@ -31,9 +32,10 @@ from replayer.endurance import play_repeatedly
 from replayer.faults import OWN_THREAD, Meaning
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
+from replayer.sanitizer_report import OUT_OF_MEMORY, parse_report
 from replayer.screening import Screened, screened
 from replayer.shared import SharedList
-from replayer.target import Target, TargetError, is_native_spec, load_target
+from replayer.target import Target, TargetError, environment_for, is_native_spec, load_target
 from replayer.worker import WITHOUT_PPV, unpack_run
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Repeating",
     "open_player",
     "place_in",
+    "place_of",
     "target_frames",
 ]
 
@@ -125,8 +128,14 @@ class Isolated(_Closing):
             "screening": screening,
         }
         self._sandbox = Sandbox(
-            "replayer.worker:job", config, name=f"target {spec}", timeout=limits.timeout, memory=limits.memory
+            "replayer.worker:job",
+            config,
+            name=f"target {spec}",
+            timeout=limits.timeout,
+            memory=limits.memory,
+            environment=environment_for(spec),
         )
+        self._memory = limits.memory
         self._repeat = (options or PlayOptions()).repeat
         self._asks_without_ppv = is_native_spec(spec) and "identity" not in (options or PlayOptions()).skip
         self._without_ppv: tuple[Observation, ...] | None = None
@@ -205,7 +214,8 @@ class Isolated(_Closing):
             raise
         except SynctapeError as error:  # what the child said, as text
             raise TargetError(str(error)) from None
-        return self._sandbox.request(payload, timeout=timeout)
+        reply = self._sandbox.request(payload, timeout=timeout)
+        return _told(reply, self._memory) if isinstance(reply, Death) else reply
 
     def _play_batch(self, traces: list[Trace], runs: list[Run], timeout: float | None) -> None:
         """Add the runs of all traces to `runs`."""
@@ -301,6 +311,22 @@ class Repeating(_Closing):
         return self._player.play_repeatedly(trace, self._times, timeout=timeout)
 
 
+def _told(death: Death, memory: int | None) -> Death:
+    """A death as the sanitizer tells it, if there is one and it had something to say.
+
+    Of a fault whose address says what it was, a text's or the stack's end, the fault record says more.
+    """
+    report = parse_report(death.report)
+    if report is None:
+        return replace(death, report="")
+    if report.kind == OUT_OF_MEMORY and memory is not None:
+        return replace(death, detail=f"memory limit of {memory} MiB", report="", fault=None)
+    if death.fault is not None and death.fault.sentence:
+        return replace(death, detail=ending(-death.fault.code), report=report.text)
+    whose = OWN_THREAD if death.fault is not None and death.fault.own_thread else ""
+    return replace(death, kind=OutcomeKind.CRASHED, detail=report.message + whose, report=report.text, fault=None)
+
+
 def _in_sequence(death: Death, sequence: int) -> Death:
     """A death in a batch as one of this sequence: at its first call if the process died before that."""
     phase, noted, number = position(death.position)
@@ -321,11 +347,9 @@ _ANSWER_LOST = Outcome(OutcomeKind.RETURNED, None, detail="the answer was lost w
 def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
     """A run that ended in the middle of a call: the calls before it had returned, those after it never ran."""
     calls, fault = trace.calls, death.fault
-    detail, place, stack = death.detail, place_in(death.stack), death.stack
+    detail, place, stack = death.detail, place_of(death, spec), death.stack
     observations: tuple[Observation, ...] = ()
     if fault is not None:
-        if is_native_spec(spec) or not place:
-            place = fault.place(spec.rpartition(":")[0])
         if fault.frames:
             stack = f"Native stack, innermost frame first:\n{fault.stack}\n{stack}"
         if fault.own_thread and is_native_spec(spec):
@@ -336,7 +360,7 @@ def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
     outcomes = [_ANSWER_LOST] * inside
     outcomes.append(Outcome(death.kind, None, 0, detail, place))
     outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
-    return Run(_played(trace, outcomes), observations, stack)
+    return Run(_played(trace, outcomes), observations, stack, death.report)
 
 
 _OF_MEANING = {  # the oracle that takes it
@@ -388,6 +412,19 @@ def place_in(stack: str) -> str:
     library = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
     frame = next((f for f in frames if not f.file.startswith(library)), frames[-1])
     return f"{os.path.basename(frame.file)}:{frame.line} in {frame.name}"
+
+
+def place_of(death: Death, spec: str) -> str:
+    """Where in the target's own code it died: as a sanitizer, the native stack or the Python one has it, or ""."""
+    if report := parse_report(death.report):
+        # an access to a text that lies near the stack is an overflow of it to the sanitizer, not to us
+        fault = death.fault
+        of_a_text = fault is not None and fault.sentence and fault.meaning is not Meaning.STACK_OVERFLOW
+        return report.innermost if of_a_text else report.place
+    place = place_in(death.stack)
+    if death.fault is not None and (is_native_spec(spec) or not place):
+        return death.fault.place(spec.rpartition(":")[0])
+    return place
 
 
 def open_player(

@@ -201,12 +201,25 @@ class Course:
 _EXPLAINED = ("string-lifetime", "string-bounds", "stack-overflow")
 
 
+def _explained(run: Run) -> set[int]:
+    """The calls whose deaths have an oracle of their own."""
+    return {seen.number for seen in run.observations if seen.kind in _EXPLAINED}
+
+
+def _sanitizer(judge: Judge, run: Run) -> Iterator[_Hit]:
+    """The death of which a sanitizer has told why."""
+    explained = _explained(run)
+    for number, _, outcome in run.trace.played:
+        if run.report and outcome and outcome.kind is OutcomeKind.CRASHED and number not in explained:
+            yield "X13", number, outcome.detail, outcome.place
+
+
 def _crash(judge: Judge, run: Run) -> Iterator[_Hit]:
-    explained = {seen.number for seen in run.observations if seen.kind in _EXPLAINED}
+    explained = _explained(run)
     for number, _, outcome in run.trace.played:
         if outcome is None or outcome.kind is not OutcomeKind.CRASHED:
             continue
-        if number in explained or _overflowed(outcome):
+        if number in explained or _overflowed(outcome) or (run.report and "sanitizer" not in judge.disabled):
             continue
         if not _ended_itself(outcome) and "memory limit" not in outcome.detail:
             yield "X1", number, outcome.detail, outcome.place
@@ -327,6 +340,7 @@ ORACLES = {
     oracle.name: oracle
     for oracle in (
         Oracle("crash", "X1", "the target crashed its process", _crash),
+        Oracle("sanitizer", "X13", "a sanitizer's report: misused memory or undefined behaviour", _sanitizer),
         Oracle("hang", "X2", "a call did not come back in time", _hang),
         Oracle("exception", "X3", "an exception crossed the border", _exception),
         Oracle(
@@ -456,6 +470,12 @@ CODES = {
         "Played over and over in one process, a sequence left a descriptor or handle open each time.",
         "A process may have only so many; when they are used up, every file and event of the host fails.",
         "Close what the object opens, also on the paths of errors; Done's own handle is another matter (H14).",
+    ),
+    "X13": _Code(
+        "AddressSanitizer or UndefinedBehaviorSanitizer, which the target was built with, reported an error.",
+        "Memory that is not the host's was read or written, or the code means nothing by its language's rules: "
+        "without the sanitizer it goes unnoticed until something else breaks, far from its cause.",
+        "The report in the finding names the line, and the lines that allocated and freed the memory.",
     ),
 }
 

@@ -99,11 +99,16 @@ class Observation:
 
 @dataclass(frozen=True)
 class Run:
-    """A played trace and what was observed."""
+    """A played trace and what was observed.
+
+    Of a process that died: `stack` is its Python stack, `report` what a sanitizer said of it; each "" if there
+    is none.
+    """
 
     trace: Trace
     observations: tuple[Observation, ...] = ()
     stack: str = ""
+    report: str = ""
 
 
 def play(

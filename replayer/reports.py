@@ -221,6 +221,10 @@ _FRAMES = 20
 
 
 def _stack(run: Run) -> Iterator[_Line]:
+    if run.report:
+        yield "", ""
+    for line in run.report.splitlines():
+        yield f"  {shown(line)}", ""
     frames = target_frames(run.stack)
     if frames:
         yield "", ""

@@ -5,6 +5,7 @@
     parent and worker map one journal file     (sequence, call): what was under way when it ended
     parent and worker know one stack file      faulthandler writes there
     parent and worker map one fault record     the compiled core writes there, see replayer.faults
+    and know one name for reports              a sanitizer's runtime, where there is one, writes to it
 
 The child that is started is a *template*: it imports the job's module (and the target, in the job's `preload`)
 once, then forks a worker.  The worker makes the job and serves; when it ends, the template says how and goes on
@@ -37,7 +38,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +56,7 @@ from replayer.sandbox_child import (
     LENGTH,
     MAKING,
     NEXT,
+    REPORT,
     STACK,
     UNSTARTED,
     Journal,
@@ -62,6 +64,7 @@ from replayer.sandbox_child import (
     pack,
     unpack,
 )
+from replayer.sanitizer_report import OUT_OF_MEMORY, parse_report
 
 __all__ = ["Death", "ExecutorError", "Sandbox"]
 
@@ -72,6 +75,8 @@ _GRACE_SECONDS = 1.0  # for a process that was told to end, before it is killed
 _STACK_SECONDS = 0.5  # for a hung worker to write its stack
 _STACK_BYTES = 1 << 16  # that are kept of one
 _STACK_FILE_BYTES = 1 << 20  # of old stacks that may pile up
+_REPORT_SECONDS = 60.0  # for a report that was begun: looking up its frames in large libraries takes time
+_REPORT_BYTES = 1 << 20  # that are kept of one
 _LONGEST_FRAME = 1 << 30  # bytes; more is not a reply but the target's damage
 _LONGEST_STEP = 0.05  # seconds between two looks at the journal and the process
 
@@ -89,7 +94,8 @@ class Death:
     `kind` is CRASHED or HUNG; `detail` names the signal, NTSTATUS or exit code, the time it was given, or the
     memory limit it ran into.  `position` is what the journal's last note said, (0, 0) if the request made none.
     `stack` is the Python stack of the child as faulthandler writes it, "" where there is none.  `fault` is what
-    the child's compiled core wrote of a native fault.
+    the child's compiled core wrote of a native fault, `report` what a sanitizer's runtime said of it
+    (replayer.sanitizer_report).
     """
 
     kind: OutcomeKind
@@ -97,6 +103,10 @@ class Death:
     position: tuple[int, int] = (0, 0)
     stack: str = ""
     fault: Fault | None = None
+    report: str = ""
+
+
+Environment = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
 
 class Sandbox:
@@ -107,7 +117,9 @@ class Sandbox:
     (thread stacks count) that a worker may take beyond what it starts with, None for no limit; not enforced
     without /proc; on Windows it is committed memory, beyond 64 MiB for the interpreter.  `path`: folders in
     front of this process' sys.path, for the job and its target.  `setup_timeout`: seconds for importing, and
-    again for making, the job.
+    again for making, the job.  `environment`: called with a path for reports and this process' environment
+    before a child is started, gives what its environment has besides; what it raises, `start` does.  The child
+    puts its environment back when it has imported the job: what the target starts has nothing of it.
     """
 
     def __init__(
@@ -120,11 +132,13 @@ class Sandbox:
         memory: int | None = None,
         path: Sequence[str] = (),
         setup_timeout: float = 60.0,
+        environment: Environment | None = None,
     ):
         self._name = name or job
         self._timeout = timeout
         self._setup_timeout = setup_timeout
         self._memory = memory
+        self._environment = environment
         self._plan = frame(
             {"job": job, "config": config, "memory": memory, "path": [os.path.abspath(entry) for entry in path]}
         )
@@ -204,7 +218,7 @@ class Sandbox:
 
     def _new_child(self) -> _Child:
         try:
-            return _Child(self._memory)
+            return _Child(self._memory, self._environment)
         except OSError as error:
             raise ExecutorError(f"cannot start {sys.executable}: {error}") from error
 
@@ -215,7 +229,9 @@ class Sandbox:
             case None if phase:
                 return SynctapeError(f"{phase} {self._name} did not end within {self._setup_timeout:g} s")
             case _End(code) if phase:
-                return SynctapeError(f"{phase} {self._name} ended with {ending(code)}")
+                report = parse_report(child.take_report())
+                why = f" ({report.message})" if report else ""
+                return SynctapeError(f"{phase} {self._name} ended with {ending(code)}{why}")
             case None:
                 return ExecutorError(f"the sandbox did not start within {_START_SECONDS:g} s")
             case _End(code):
@@ -240,6 +256,8 @@ class Sandbox:
             event = child.wait(longest)
             if event is not None:
                 return event
+            if self._memory is not None and child.is_out_of_memory:
+                return _Message("memory", "")  # a runtime that has none left to report with may wait for ever
             now = time.monotonic()
             if (noted := child.journal.position) != position:
                 position, deadline = noted, now + seconds
@@ -254,6 +272,8 @@ class Sandbox:
                 return value
             case _End(code):
                 return self._bury(child, event, crashed, ending(code))
+            case None if child.has_report and (end := child.await_end(_REPORT_SECONDS)):
+                return self._bury(child, end, crashed, ending(end.code))
             case None:
                 child.fetch_stack()
                 return self._bury(child, child.kill(), OutcomeKind.HUNG, f"no answer for {seconds:g} s")
@@ -267,7 +287,8 @@ class Sandbox:
     def _bury(self, child: _Child, end: _Event, kind: OutcomeKind, detail: str, stack: str = "") -> Death:
         """The Death to report; a template, if one outlived it, forks the next worker meanwhile."""
         fault = child.fault.read() if kind is OutcomeKind.CRASHED else None
-        death = Death(kind, detail, child.journal.position, stack or child.stack.read(), fault)
+        stack, report = stack or child.stack.read(), child.take_report()
+        death = Death(kind, detail, child.journal.position, stack, fault, report)
         self._ready = False
         if isinstance(end, _End) and not end.whole:
             child.renew()
@@ -340,13 +361,14 @@ _DAMAGED = _Message("damaged", None)
 class _Child:
     """A started process and the sockets to it.  Used by one thread."""
 
-    def __init__(self, memory: int | None):
-        """OSError if the system gives no process, or not what it needs."""
+    def __init__(self, memory: int | None, environment: Environment | None):
+        """OSError if the system gives no process, or not what it needs; what `environment` raises."""
         with contextlib.ExitStack() as opened:
             self._folder = opened.enter_context(
                 tempfile.TemporaryDirectory(prefix="synctape-", ignore_cleanup_errors=True)
             )
             folder = Path(self._folder)
+            added = environment(str(folder / REPORT), os.environ) if environment else {}
             self.journal = opened.enter_context(contextlib.closing(_new_journal(folder / "journal")))
             self.stack = opened.enter_context(contextlib.closing(_StackFile(folder / "stack")))
             self.fault = opened.enter_context(contextlib.closing(FaultFile(folder / "fault")))
@@ -356,13 +378,14 @@ class _Child:
             far: socket.socket | None = None
             if _POSIX:
                 self._line, far = map(opened.enter_context, _socket_pair())
-            self._process = _spawn(self._theirs, far, folder / "stack")
+            self._process = _spawn(self._theirs, far, folder / "stack", added)
             self._opened = opened.pop_all()
         self._job = _job_object(self._process, memory)
-        _write_start(self._process, self._folder, self._theirs, far)
+        _write_start(self._process, self._folder, self._theirs, far, added)
         if far is not None:
             far.close()
             self._theirs.close()  # on Windows, where there is no `far`, the child copies it in its own time
+        self._reporting = bool(added)
         self._forked = False
         self._incoming = bytearray()
         self._outgoing = memoryview(b"")
@@ -411,11 +434,38 @@ class _Child:
                 return
             before = size
 
+    @property
+    def has_report(self) -> bool:
+        """Whether a sanitizer's runtime has begun to write one."""
+        return bool(self._reports())
+
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether a runtime says that there is no memory left."""
+        reports = map(parse_report, map(_head, self._reports()))
+        return any(report.kind == OUT_OF_MEMORY for report in reports if report)
+
+    def take_report(self) -> str:
+        """What a runtime said before the worker's end, "" if nothing; it is then gone."""
+        said = ""
+        for path in self._reports():
+            said += _head(path)
+            with contextlib.suppress(OSError):
+                path.unlink()
+        return said
+
+    def _reports(self) -> list[Path]:
+        return sorted(Path(self._folder).glob(f"{REPORT}.*")) if self._reporting else []
+
     def kill(self) -> _End | None:
         """Kill the worker; its end, None if that does not show."""
         if not self._tell(KILL):
             self._process.kill()
-        deadline = time.monotonic() + _GRACE_SECONDS
+        return self.await_end(_GRACE_SECONDS)
+
+    def await_end(self, seconds: float) -> _End | None:
+        """The worker's end, None if it does not come in time."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if isinstance(event := self.wait(_LONGEST_STEP), _End):
                 return event
@@ -513,6 +563,15 @@ class _Child:
         return _End(code, whole=True)
 
 
+def _head(path: Path) -> str:
+    """A report, as far as it is kept."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_REPORT_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def _new_journal(path: Path) -> Journal:
     path.write_bytes(bytes(16))
     return Journal(str(path))
@@ -530,29 +589,45 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
-def _spawn(data: socket.socket, line: socket.socket | None, stack: Path) -> subprocess.Popen[bytes]:
+def _spawn(
+    data: socket.socket, line: socket.socket | None, stack: Path, added: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     """The child's process.  OSError if the system gives none."""
     output = 2 if os.environ.get("SYNCTAPE_TARGET_OUTPUT") == "1" else subprocess.DEVNULL
     path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
     command = [sys.executable, "-c", _BOOT, *path]
+    environment = {**os.environ, **added} if added else None
     if sys.platform == "win32":
         group = subprocess.CREATE_NEW_PROCESS_GROUP
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, creationflags=group)
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, creationflags=group, env=environment
+        )
     kept = tuple(end.fileno() for end in (data, line) if end is not None)
     with stack.open("ab") as early:  # what an interpreter says that does not get as far as our code
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=output, stderr=early, pass_fds=kept, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=early,
+            pass_fds=kept,
+            start_new_session=True,
+            env=environment,
         )
 
 
 def _write_start(
-    process: subprocess.Popen[bytes], folder: str, data: socket.socket, line: socket.socket | None
+    process: subprocess.Popen[bytes],
+    folder: str,
+    data: socket.socket,
+    line: socket.socket | None,
+    added: Mapping[str, str],
 ) -> None:
     """Tell the child where its sockets and files are; little enough for any pipe to take at once."""
     start = {
         "data": _handed_over(data, process.pid),
         "line": None if line is None else line.fileno(),
         "folder": folder,
+        "environment": {name: os.environ.get(name) for name in added},
     }
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it is dead already: `wait` will see that

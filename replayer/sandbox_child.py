@@ -54,6 +54,7 @@ __all__ = [
     "LENGTH",
     "MAKING",
     "NEXT",
+    "REPORT",
     "STACK",
     "UNSTARTED",
     "Journal",
@@ -64,6 +65,8 @@ __all__ = [
 ]
 
 STACK, KILL, NEXT = b"s", b"k", b"n"  # to the template: print the worker's stack, kill it, fork the next
+
+REPORT = "report"  # what the name of a sanitizer's report begins with; ".1234" follows
 
 UNSTARTED, IMPORTING, MAKING = 0, 1, 2  # what the journal's first number says while the child sets itself up
 
@@ -138,7 +141,8 @@ def _live(start: dict[str, Any]) -> None:
     journal = Journal(os.path.join(start["folder"], "journal"))
     _quieten()
     with open(os.path.join(start["folder"], "stack"), "ab", buffering=0) as stack:
-        _write_stacks_to(stack)
+        _write_stacks_to(stack, faults=not start["environment"])
+        _hide_preload(start["environment"])
         if line is not None:
             _die_with(line, True)
         plan = connection.receive()
@@ -146,11 +150,14 @@ def _live(start: dict[str, Any]) -> None:
         journal.note(IMPORTING, 0)
         connection.send(["started", None])
         make = connection.guarded(_import, plan)
+        _put_back(start["environment"])
         core = core_of("replayer").module  # loaded once, before workers are forked
         forked = line is not None and _can_fork()
         gate: socket.socket | None = None
         if line is not None and forked:
             _die_with(line, False)
+            if start["environment"]:
+                _take_in_orphans()
             leash, gate = connection.guarded(_fork_workers, connection.socket, line, start["folder"], journal)
             _die_with(leash, True)
         fault = partial(watch_faults, core, os.path.join(start["folder"], "fault"))
@@ -164,7 +171,7 @@ def _live(start: dict[str, Any]) -> None:
         else:
             faulthandler.disable()  # what becomes of a spare is nobody's business yet
             handle = connection.guarded(make, plan["config"], journal, first=partial(_wait_at, gate))
-            faulthandler.enable(stack, all_threads=True)
+            _write_stacks_to(stack, faults=not start["environment"])
             fault()
         connection.send(["ready", forked])
         _serve(connection, handle, stack, limited=plan["memory"] is not None)
@@ -270,16 +277,25 @@ def _stacks_by_clock(stack: BinaryIO, seconds: float) -> Iterator[None]:
 
 
 def _limit_memory(mebibytes: int) -> None:
-    """Let the address space grow by no more than `mebibytes`; without /proc nothing is limited."""
+    """Let the address space grow by no more than `mebibytes`; without /proc nothing is limited.
+
+    A sanitizer has laid claim to more of it than there is memory, and takes what it needs out of that: there the
+    private memory that can be written is limited instead.
+    """
     if sys.platform == "win32":
         raise NotImplementedError
     import resource
 
     with contextlib.suppress(OSError), open("/proc/self/statm", "rb") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        fields = statm.read().split()
+        size, data = (int(fields[n]) * resource.getpagesize() for n in (0, 5))
+        kind, used = (resource.RLIMIT_AS, size) if size < _CLAIM else (resource.RLIMIT_DATA, data)
+        _, hard = resource.getrlimit(kind)
         soft = used + (mebibytes << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (soft if hard < 0 else min(soft, hard), hard))
+        resource.setrlimit(kind, (soft if hard < 0 else min(soft, hard), hard))
+
+
+_CLAIM = 1 << 42  # bytes of address space; only a process with a sanitizer has so much
 
 
 # --------------------------------------------------------------------------------------------- the template
@@ -331,6 +347,7 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal
     gc.collect()
     gc.freeze()  # the workers' collectors then leave the shared pages alone
     spare: _Worker | None = None
+    ended: set[int] = set()  # the groups of workers
     for number in itertools.count():
         if spare is not None and os.waitpid(spare.pid, os.WNOHANG)[0]:  # whatever it was: a fresh one will tell
             _kill_group(spare.pid)
@@ -356,7 +373,9 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal
                 if isinstance(forked, _Place):
                     return forked
                 spare = forked
+        _bury_orphans(ended)
         code = _attend(worker.pid, line, alarm)
+        ended.add(worker.pid)
         if code is None:
             _leave(folder, spare)
         with contextlib.suppress(OSError):  # the parent has gone: hearing will tell
@@ -412,10 +431,9 @@ def _leave(folder: str, spare: _Worker | None) -> NoReturn:
     """End, the parent having gone; if it could not clean up any more, this does."""
     if spare is not None:
         _kill_group(spare.pid)
-    for name in ("journal", "stack", "fault"):
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(folder, name))
     with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
         os.rmdir(folder)
     os._exit(0)
 
@@ -469,6 +487,29 @@ def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
             if command != KILL:
                 os.waitpid(pid, 0)
                 return None
+
+
+def _bury_orphans(groups: set[int]) -> None:
+    """Take the exit codes of what workers of these groups left to this process; groups without any are done."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    for group in list(groups):
+        try:
+            while os.waitpid(-group, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            groups.discard(group)
+
+
+def _take_in_orphans() -> None:
+    """Be the parent of what a worker leaves behind, so that none of it stays a zombie (Linux).
+
+    A sanitizer's runtime starts a program that looks up the frames of its report, and dies before that ends.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def _hear(line: socket.socket) -> bytes:
@@ -527,9 +568,39 @@ def _quieten() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _write_stacks_to(stack: BinaryIO) -> None:
-    """The Python stack of every thread, when the process crashes and when the parent asks for it."""
-    faulthandler.enable(stack, all_threads=True)
+def _hide_preload(before: dict[str, str | None]) -> None:
+    """Take LD_PRELOAD out of the environment as the process was given it.
+
+    A sanitizer's runtime gives that, whatever os.environ says, to the program that looks up its frames; with a
+    runtime of its own that program may wait for ever at its end.
+    """
+    if "LD_PRELOAD" in before:
+        import ctypes
+
+        getenv = ctypes.CDLL(None).getenv
+        getenv.restype = ctypes.c_void_p
+        name = b"LD_PRELOAD"
+        if value := getenv(name):
+            ctypes.memset(value - len(name) - 1, ord("_"), 2)  # "LD_PRELOAD=..." becomes "___PRELOAD=..."
+
+
+def _put_back(before: dict[str, str | None]) -> None:
+    """Make the environment what it was: what the target starts needs no sanitizer."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _write_stacks_to(stack: BinaryIO, *, faults: bool) -> None:
+    """The Python stack of every thread, when the process crashes and when the parent asks for it.
+
+    `faults`: False leaves crashes to a sanitizer's runtime, which behind another's handler would not see where
+    they came from.
+    """
+    if faults:
+        faulthandler.enable(stack, all_threads=True)
     if sys.platform != "win32":
         faulthandler.register(signal.SIGUSR1, stack, all_threads=True)
 

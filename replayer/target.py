@@ -15,7 +15,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +31,14 @@ from replayer.activation import Apartment, is_class_spec
 from replayer.activation import parse as activate
 from replayer.handles import Handles, PythonHandles, native_handles
 from replayer.holding import Holding
+from replayer.sanitizers import UnplayableError, environment, require_runtime
 
 __all__ = [
     "Instance",
     "NativeTarget",
     "Target",
     "TargetError",
+    "environment_for",
     "is_library_spec",
     "is_native_spec",
     "load_target",
@@ -119,6 +121,27 @@ def is_library_spec(spec: str) -> bool:
 def is_native_spec(spec: str) -> bool:
     """Whether a target spec names something other than Python: a library, or a registered class."""
     return is_class_spec(spec) or is_library_spec(spec)
+
+
+def environment_for(
+    spec: str, *, names: bool = True
+) -> Callable[[str, Mapping[str, str]], Mapping[str, str]] | None:
+    """What a sandbox's `environment` must be for a target to be loaded in its child: None if nothing special.
+
+    What it gives is for a native library built with a sanitizer (replayer.sanitizers.environment, also for
+    `names`).  It raises TargetError if the sanitizer's runtime is not here.
+    """
+    if not is_library_spec(spec):
+        return None
+    library = Path(spec.rpartition(":")[0]).resolve()
+
+    def added(log: str, base: Mapping[str, str]) -> Mapping[str, str]:
+        try:
+            return environment(library, log, base, names=names)
+        except UnplayableError as error:
+            raise TargetError(f"target {spec}: {error}") from None
+
+    return added
 
 
 def object_target(
@@ -329,7 +352,10 @@ def _library_target(spec: str, interface: Interface, path: str, symbol: str) -> 
     if not file.is_file():
         raise TargetError(f"target {spec}: no file {path}")
     try:
+        require_runtime(file)
         library = ctypes.CDLL(str(file))
+    except UnplayableError as error:
+        raise TargetError(f"target {spec}: {error}") from None
     except OSError as error:
         raise TargetError(f"target {spec}: cannot be loaded: {error}") from None
     try:

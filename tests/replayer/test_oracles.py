@@ -37,6 +37,7 @@ PLANTED = {
 NATIVE = (
     "identity",
     "references",
+    "sanitizer",
     "memory-growth",
     "handle-leak",
     "stack-overflow",
