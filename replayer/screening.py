@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from recorder import native
 from recorder.calls import Call, Handle
 from recorder.contract import fits
+from recorder.endings import give_in
 from replayer.batches import unpack_calls
 from replayer.compiled import describe
 from replayer.guards import Guard
@@ -145,7 +146,12 @@ class _ByCtypes:
     def play(self, sequences: SharedList, results: SharedList, start: int, stop: int) -> None:
         for number, blob in enumerate(sequences):
             if start <= number < stop:
-                results.append(self._played(number << 32, unpack_calls(blob, self._target.interface)))
+                calls = unpack_calls(blob, self._target.interface)
+                try:
+                    results.append(self._played(number << 32, calls))
+                except OSError as error:
+                    give_in(error)  # a fault ends the process, also where ctypes has caught it
+                    raise
 
     def _played(self, number: int, calls: list[Call]) -> bytes:
         note = self._note
