@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from replayer.export_cpp import CPP, text_literal, to_cpp
 
 CORPUS = find_traces([folder()])
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+
+COMPILERS = ["g++"] if sys.platform == "win32" else ["g++", "clang++", "x86_64-w64-mingw32-g++"]
 
 Build = Callable[..., Path]
 Library = Callable[..., Path]
@@ -138,7 +141,7 @@ def build(tmp_path: Path) -> Build:
             pytest.skip(f"no {compiler}")
         (tmp_path / "replay.cpp").write_text(source, "ascii")
         program = tmp_path / f"replay-{compiler}.exe"
-        link = ["-static"] if "mingw" in compiler else ["-pthread", "-ldl"]
+        link = ["-static"] if "mingw" in compiler or sys.platform == "win32" else ["-pthread", "-ldl"]
         command = [compiler, *STRICT, "-o", program, tmp_path / "replay.cpp", *more, *link]
         subprocess.run([str(word) for word in command], check=True)
         return program
@@ -223,7 +226,7 @@ def test_exceptions_and_failures_are_red_and_all_calls_are_made(build: Build, tm
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("compiler", ["g++", "clang++", "x86_64-w64-mingw32-g++"])
+@pytest.mark.parametrize("compiler", COMPILERS)
 def test_each_compiler_takes_it_without_a_warning(compiler: str, build: Build) -> None:
     recorded = read_trace(next(path for path in CORPUS if path.stem == "mail_two_threads"))
     build(exported(recorded), compiler=compiler)
@@ -298,6 +301,7 @@ def test_the_sample_hosts_are_red_and_the_correct_one_is_green(
 
 
 @pytest.mark.native
+@pytest.mark.slow
 def test_calls_of_iunknown_are_made_and_its_references_are_the_callers(build: Build, library: Library) -> None:
     asked = f'QueryInterface("{IUNKNOWN.iid}")'
     strange = 'QueryInterface("{00000000-1111-2222-3333-444444444444}")'
@@ -393,6 +397,7 @@ EXPORT int32_t create(void **ppv) { return callback_create(ppv, sizeof(Host), &v
 
 
 @pytest.mark.native
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("oracle", "lines", "red"),
     [
@@ -425,7 +430,8 @@ ODD = Interface(
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("compiler", ["g++", "clang++", "x86_64-w64-mingw32-g++"])
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", COMPILERS)
 def test_any_interface_compiles(compiler: str, build: Build) -> None:
     calls = [
         Call(m.name, (value,))
