@@ -104,6 +104,9 @@ class Script:
         yield f"Kept for {_plain(self.finding.code)} ({_plain(self.finding.oracle)}){where}:"
         yield f"    {_plain(self.finding.message)}"
         yield "Red while that bug lives, green after."
+        if self.kept_for("sanitizer"):
+            yield "It shows where callback and program are built with it: -fsanitize=address,undefined"
+            yield "-fno-sanitize=vptr (an interface's class is another one to each side)."
         if self.finding.flaky:
             yield "When it was found it did not show each time: run this more than once."
 

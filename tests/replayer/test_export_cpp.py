@@ -302,6 +302,18 @@ def test_the_sample_hosts_are_red_and_the_correct_one_is_green(
 
 @pytest.mark.native
 @pytest.mark.slow
+@pytest.mark.parametrize(("host", "red"), [("overflows_by_one", True), ("good_host", False)])
+def test_linked_with_a_host_under_sanitizers(host: str, red: bool, build: Build) -> None:
+    source = exported(regression("X13", 'Error(E_FAIL, "damaged")', *GOOD, oracle="sanitizer"))
+    assert "// It shows where callback and program are built with it" in source
+    file = Path(__file__).parents[2] / "examples" / "native" / f"{host}.cpp"
+    done = run(build(source, "-fsanitize=address,undefined", "-fno-sanitize=vptr", "-DFACTORY=create", file))
+    assert (done.returncode not in (0, 2)) is red, done
+    assert ("heap-buffer-overflow" in done.stderr) is red
+
+
+@pytest.mark.native
+@pytest.mark.slow
 def test_calls_of_iunknown_are_made_and_its_references_are_the_callers(build: Build, library: Library) -> None:
     asked = f'QueryInterface("{IUNKNOWN.iid}")'
     strange = 'QueryInterface("{00000000-1111-2222-3333-444444444444}")'
