@@ -132,6 +132,7 @@ class Campaign:
             "seeds": list(map(pack_calls, bases((trace.calls for _, trace in self.seeds), self.interface))),
             "seed": options.seed,
             "slow": options.slow,
+            "retained": options.retained,
         }
         if self._lists is not None:
             config["sequences"], config["results"] = (shared.path for shared in self._lists)

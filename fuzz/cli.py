@@ -69,6 +69,11 @@ _LEVELS = click.Choice([str(level) for level in Level])
 )
 @click.option("--disable", multiple=True, type=click.Choice(list(ORACLES)), help="An oracle that does not look.")
 @click.option(
+    "--retained",
+    is_flag=True,
+    help="At the hostile level also call after the last Release, which most native hosts do not survive.",
+)
+@click.option(
     "--interface",
     "interface_name",
     metavar="NAME",
@@ -129,6 +134,7 @@ def _campaign_options(options: dict[str, Any]) -> CampaignOptions:
         timeout=options["timeout"],
         memory=options["memory"] or None,
         disabled=frozenset(options["disable"]),
+        retained=options["retained"],
     )
 
 

@@ -33,6 +33,7 @@ __all__ = ["Batch", "Engine", "Suspect", "bases"]
 _POOL = 24  # base sequences of a batch
 _KEPT = 4000  # sequences kept for having brought something new
 _STATE_MASK = 7  # the target's visible state is looked at after every eighth sequence
+_RETAINED = 2  # share of the mutator that releases early
 _STATES = 20_000  # states remembered: a target that counts upward must not flood the corpus
 _METHOD = operator.itemgetter(0)
 
@@ -63,7 +64,8 @@ class Engine:
     """Runs batches on one target.
 
     `seeds` are sequences as `bases` gives them.  `novelty` is asked after each sequence how much new it has
-    seen.  `slow`: see Screen.  `avoid`: calls, as (method, arguments), that are not made.
+    seen.  `slow`: see Screen.  `avoid`: calls, as (method, arguments), that are not made.  `retained`: whether the
+    hostile level calls on after the last Release, too.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Engine:
         slow: float = 1.0,
         novelty: Callable[[], int] | None = None,
         journal: Journal | None = None,
+        retained: bool = False,
     ):
         self.target = target
         self.contract: Contract = contract_of(target.interface)
@@ -86,6 +89,9 @@ class Engine:
         self._journal = journal
         self.slow = slow
         self._env = Environment(self.contract, self.seeds, Random(seed))
+        if retained:
+            self._env.shares["release-early"] = _RETAINED
+            self._env.weigh()
         self._states: set[object] = set()
         self._only_the_end_matters = _only_the_end_matters(self.contract)
         self._reported: Counter[str] = Counter()

@@ -22,17 +22,22 @@ from fuzz import dictionary, generate
 from recorder.calls import Argument, Call
 from recorder.contract import Contract, Level
 from recorder.interface import Method, Type
+from recorder.interfaces import IUNKNOWN
 
 __all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
 
 Calls = list[Call]
 _NUMBER = re.compile(r"\d+")
 _new = tuple.__new__
+_RELEASE = IUNKNOWN.methods[-1].name
 
 
 @dataclass(frozen=True, slots=True)
 class Mutator:
-    """A mutator by name; `level` is the lowest level at which it is used, `share` its share to begin with."""
+    """A mutator by name; `level` is the lowest level at which it is used, `share` its share to begin with.
+
+    One without a share is only used where a campaign is told so.
+    """
 
     name: str
     apply: Callable[[Calls, Environment], bool]
@@ -58,7 +63,8 @@ _CONFORMING, _LENIENT, _HOSTILE = Level
 class Environment:
     """What mutators draw from: the contract, the corpus, pools of values seen, and chance.
 
-    `threaded` is set by a mutator that spreads calls over threads; `used` collects the mutators applied.
+    `threaded` is set by a mutator that spreads calls over threads, or makes others that only the player can make;
+    `used` collects the mutators applied.
     """
 
     def __init__(self, contract: Contract, corpus: Sequence[Calls], random: Random):
@@ -297,6 +303,16 @@ def end_twice(calls: Calls, env: Environment) -> bool:
     if at < 0:
         return False
     calls.insert(env.below(len(calls) + 1) if env.random() < 0.5 else len(calls), calls[at])
+    return True
+
+
+@_mutator(_HOSTILE, 0)
+def release_early(calls: Calls, env: Environment) -> bool:
+    """The caller gives its reference up, and goes on calling."""
+    if not calls or env.contract.interface.root != IUNKNOWN or env.random() < 0.5:  # it may end a process
+        return False
+    calls.insert(env.below(len(calls)), Call(_RELEASE))
+    env.threaded = True
     return True
 
 

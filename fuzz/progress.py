@@ -29,6 +29,7 @@ class CampaignOptions:
     timeout: float = 5.0
     memory: int | None = None
     disabled: frozenset[str] = frozenset()
+    retained: bool = False
     batch: int = 250
     minimise_tries: int = 4000
 

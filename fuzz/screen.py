@@ -211,7 +211,7 @@ class Screen:
                 continue
             if outcome.kind is not OutcomeKind.RETURNED:
                 return f"{outcome.detail.partition(':')[0]} at {outcome.place} in {call.method}"
-            if trouble := self.odd_answer(call.method, outcome.value):
+            if call.method in self._methods and (trouble := self.odd_answer(call.method, outcome.value)):
                 return trouble
             if outcome.elapsed_ns > self._slow_ns:
                 return f"slow in {call.method}"

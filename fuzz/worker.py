@@ -57,6 +57,7 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
         slow=config["slow"],
         novelty=coverage.novel if coverage else None,
         journal=journal,
+        retained=config["retained"],
     )
     worker = _Worker(engine, coverage, journal)
     if config["native"]:

@@ -21,6 +21,7 @@ from recorder.interfaces import IUNKNOWN
 from recorder.rules import RULES
 from replayer.faults import OWN_THREAD
 from replayer.player import Run
+from replayer.retained import gone_after
 
 __all__ = ["CODES", "ORACLES", "Course", "Finding", "Judge", "Oracle", "explain"]
 
@@ -120,8 +121,11 @@ class Judge:
             if oracle.name not in self.disabled
             for hit in oracle.find(self, run)
         ]
-        hits.sort(key=lambda item: item[1][1])
         calls = run.trace.calls
+        gone = _gone(run)
+        if gone is not None:  # all that comes of calls on an object that is gone is one mistake
+            hits = [(name, hit) for name, hit in hits if hit[1] <= gone or name == "retained"]
+        hits.sort(key=lambda item: item[1][1])
         course = Course(self.contract, calls, [played.outcome for played in run.trace.played])
         findings: dict[tuple[str, str, str], Finding] = {}
         for name, (code, number, message, place) in hits:
@@ -274,6 +278,22 @@ def _memory(judge: Judge, run: Run) -> Iterator[_Hit]:
             yield "X6", number, outcome.detail, outcome.place
 
 
+def _gone(run: Run) -> int | None:
+    return gone_after(run.trace.interface, run.trace.calls, [played.outcome for played in run.trace.played])
+
+
+def _retained(judge: Judge, run: Run) -> Iterator[_Hit]:
+    """What ended a call that was made after the caller's last Release."""
+    gone = _gone(run)
+    if gone is None:
+        return
+    ends = {OutcomeKind.CRASHED: "crashed", OutcomeKind.HUNG: "hung", OutcomeKind.RAISED: "raised"}
+    for number, call, outcome in run.trace.played:
+        if number > gone and outcome is not None and outcome.kind in ends:
+            what = f"{call.method} {ends[outcome.kind]} after the caller's last Release: {outcome.detail}"
+            yield "H5", number, what, outcome.place
+
+
 def _observed(kind: str, code: str) -> Callable[[Judge, Run], Iterator[_Hit]]:
     def find(judge: Judge, run: Run) -> Iterator[_Hit]:
         for seen in run.observations:
@@ -386,6 +406,12 @@ ORACLES = {
             _observed("string-bounds", "X9"),
         ),
         Oracle("stack-overflow", "X12", "a call used up its thread's stack", _stack_overflow),
+        Oracle(
+            "retained",
+            "H5",
+            "a call after the caller's last Release ended badly (campaigns: --retained)",
+            _retained,
+        ),
         Oracle(
             "memory-growth",
             "X10",

@@ -12,6 +12,7 @@ from recorder.calls import Call
 from recorder.interface import Interface, Type
 from replayer.identity import Breach, Identity, Look
 from replayer.references import References
+from replayer.retained import gone_after
 
 __all__ = ["Custody"]
 
@@ -40,7 +41,9 @@ class Custody:
         self._judges_references = "references" not in skipped
         self._identity: Identity | None = None
         self._first: Look | None = None
-        self._references.take(min(len(calls), _SPARE))
+        self._leaves = gone_after(interface, calls) is not None
+        if not self._leaves:  # else the object has to go in the middle of the sequence
+            self._references.take(min(len(calls), _SPARE))
         if "identity" not in skipped:
             asked = _asked(interface, calls)
             self._identity = Identity(pointer, interface, asked, counts=self._references.counts)
@@ -53,7 +56,7 @@ class Custody:
 
     def look_again(self) -> list[Breach]:
         """What is wrong with it only after the calls."""
-        if self._identity is None or self._first is None:
+        if self._identity is None or self._first is None or self._leaves:
             return []
         return self._identity.compare(self._first, self._identity.look())
 
@@ -63,6 +66,8 @@ class Custody:
 
     def release(self, patience: float) -> list[Breach]:
         """Give all references back, and say what is wrong with them; `patience`: see References.end."""
+        if self._leaves:
+            return []
         broken = [Breach("H5", message) for message in self._references.end(patience)]
         return broken if self._judges_references else []
 

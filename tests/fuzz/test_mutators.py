@@ -194,6 +194,10 @@ def copies(base: list[Call], changed: list[Call]) -> bool:
     )
 
 
+def releases_early(base: list[Call], changed: list[Call]) -> bool:
+    return any(piece == [Call("Release")] and at < len(base) for at, piece in inserted(base, changed))
+
+
 DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "drop": drops,
     "drop-run": drops_run,
@@ -208,6 +212,7 @@ DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "insert-illegal": inserts_any,
     "call-after-end": calls_after_end,
     "end-twice": ends_twice,
+    "release-early": releases_early,
     "change-thread": changes_thread,
     "change-argument": changes_argument,
     "change-text": changes_text,
@@ -346,7 +351,7 @@ def test_only_mutators_up_to_the_level_are_used_and_all_of_them_come() -> None:
             env.used.clear()
             mutate(CORPUS[0], env, level)
             used.update(m.name for m in env.used)
-        assert set(used) == {m.name for m in MUTATORS.values() if m.level <= level}
+        assert set(used) == {m.name for m in MUTATORS.values() if m.level <= level and m.share}
         assert used["change-argument"] > used["change-thread"] or level is Level.CONFORMING
 
 

@@ -38,6 +38,7 @@ NATIVE = (
     "identity",
     "references",
     "sanitizer",
+    "retained",
     "memory-growth",
     "handle-leak",
     "stack-overflow",
