@@ -26,7 +26,8 @@ _CODES = {kind: number for number, kind in enumerate(Type)}  # as player.h count
 _UNSUPPORTED = 0xFF
 _BY_ADDRESS, _OUT = 0x40, 0x80
 _WORDS = 12  # arguments of a method
-_DONE, _STOPPED = 0, 1
+_DONE, _STOPPED, _FULL = range(3)  # SynStatus
+_ROOM = 4096  # calls for which there is room at once
 _UNSIGNED = {Type.U64: 2**64, Type.HANDLE: 2**64, Type.POINTER: 2**64}
 
 
@@ -71,6 +72,7 @@ class Compiled:
         self._core = core
         self._player = player
         self._methods = {m.name: (slot, m) for slot, m in enumerate(interface.slots)}
+        self._has_outputs = any(method.outputs for method in interface.calls)
         self._handles = array("q")  # pairs of symbol and value
         self._given: set[int] = set()
         self._forget()
@@ -97,10 +99,13 @@ class Compiled:
         """
         stream = memoryview(self._encode(calls))
         self._give_handles(calls, handles)
-        done, status = 0, _STOPPED
-        while status == _STOPPED:
-            status, outcomes, read = self._play_on(calls[done:], first + done, stream, holding, journal)
+        done, status, room = 0, _FULL, _ROOM
+        while status in (_FULL, _STOPPED):
+            piece = calls[done : done + room]
+            status, outcomes, read = self._play_on(piece, first + done, stream, holding, journal)
             done, stream = done + len(outcomes), stream[read:]
+            if status == _STOPPED:  # and so it goes on, call by call
+                room = 1
             came(outcomes)
         if status != _DONE:
             self._forget()  # what was defined after this is not known there
@@ -109,10 +114,9 @@ class Compiled:
     def _play_on(
         self, calls: Sequence[Call], first: int, stream: memoryview, holding: Holding, journal: Any
     ) -> tuple[int, list[Outcome], int]:
+        """Make as many calls as these at most."""
         values, elapsed = array("q", bytes(8 * len(calls))), array("Q", bytes(8 * len(calls)))
-        outputs = None
-        if any(self._methods[call.method][1].outputs for call in calls):
-            outputs = array("Q", bytes(8 * _WORDS * len(calls)))
+        outputs = array("Q", bytes(8 * _WORDS * len(calls))) if self._has_outputs else None
         status, made, read, holding.count, _ = self._core.play(
             self._player,
             holding.pointer,

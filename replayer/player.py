@@ -15,15 +15,16 @@ import queue
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from recorder.calls import NOT_RUN, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
+from recorder.calls import NOT_RUN, Argument, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import contract_of, fits
 from recorder.endings import fault_text, give_in
-from recorder.interface import Method, Type
+from recorder.interface import Method, Parameter, Type
 from recorder.writer import storable
 from replayer.activation import Apartment
 from replayer.compiled import Compiled, open_compiled
@@ -242,13 +243,14 @@ class _Session:
         while (done := len(outcomes) - first) < len(calls):
             self.number = len(outcomes)
             self._note(Phase.CALLS, self.number)
-            refusals = (self._refused(instance, call) for call in calls[done:])
-            run = list(itertools.takewhile(lambda item: item[1] is None, zip(calls[done:], refusals, strict=True)))
-            if not run:
-                self._came(instance, calls[done], self._refused(instance, calls[done]), outcomes)
-            elif not compiled.play(
-                [call for call, _ in run], self.number, holding, instance.handles, self.journal, came
-            ):
+            refused = self._refused(instance, calls[done])
+            if refused is not None:
+                self._came(instance, calls[done], refused, outcomes)
+                continue
+            end = done + 1
+            while end < len(calls) and self._refused(instance, calls[end]) is None:
+                end += 1
+            if not compiled.play(calls[done:end], self.number, holding, instance.handles, self.journal, came):
                 self._came(instance, calls[done], self._make(instance, calls[done]), outcomes)
 
     def _came(self, instance: Instance, call: Call, outcome: Outcome | None, outcomes: list[Outcome]) -> None:
@@ -283,7 +285,7 @@ class _Session:
         elif any(isinstance(value, Opaque) for value in call.args):
             why = "an argument was recorded only as it looked"
         elif instance.native and not (
-            len(call.args) == len(method.inputs) and all(map(fits, method.inputs, call.args))
+            len(call.args) == len(method.inputs) and all(map(_carried, method.inputs, call.args))
         ):
             why = "arguments that the ABI cannot carry"
         else:
@@ -415,6 +417,18 @@ class _Session:
         self.observations.append(
             Observation("thread-exception", self.number, f"{one_line(error)} (in {where})", place)
         )
+
+
+def _carried(parameter: Parameter, value: Argument) -> bool:
+    """Whether the ABI carries the value: an IID's text must be one."""
+    if not fits(parameter, value):
+        return False
+    if parameter.type is Type.IID and isinstance(value, str):
+        try:
+            uuid.UUID(value)
+        except ValueError:
+            return False
+    return True
 
 
 def _returned(method: Method, answer: Any, elapsed: int) -> Outcome:

@@ -93,8 +93,12 @@ SynTexts *syn_texts_new(SynGuard guard, uint32_t slots, uint64_t seed) {
         free(texts);
         return NULL;
     }
-    for (i = 0; i <= texts->count; i++)
-        pages_protect(texts->pages.seen + 2 * (size_t)i * texts->page, texts->page, PAGES_NONE);
+    if (guard == SYN_STRICT) { /* a slot is made readable when it is used */
+        pages_protect(texts->pages.seen, texts->pages.size, PAGES_NONE);
+    } else {
+        for (i = 0; i <= texts->count; i++)
+            pages_protect(texts->pages.seen + 2 * (size_t)i * texts->page, texts->page, PAGES_NONE);
+    }
     make_known(texts, NULL);
     return texts;
 }

@@ -207,6 +207,17 @@ def test_calls_of_iunknown_are_made_and_counted(both: Both) -> None:
     assert all(outcome.outputs == () for outcome in outcomes)
 
 
+def test_the_text_of_no_iid_is_not_carried(both: Both) -> None:
+    outcomes, _ = both("echo_host", [Call("QueryInterface", ("no IID",)), *calls(*GOOD)])
+    assert [outcome.kind.value for outcome in outcomes] == ["not run", *["returned"] * 4]
+
+
+def test_a_long_sequence_with_a_handle_at_its_beginning(library: Library) -> None:
+    sequence = [Call("Progress", (f"text {n % 700}", n, 2**32 - 1)) for n in range(5000)]
+    run = play([*calls(GOOD[3]), *sequence], load_target(f"{library('echo_host')}:create"), QUICK)
+    assert [outcome.value for _, _, outcome in run.trace.played if outcome] == [0, *(~n for n in range(5000))]
+
+
 def test_elapsed_time_is_that_of_the_call(library: Library) -> None:
     run = play(calls(*GOOD), load_target(f"{library('echo_host')}:create"), QUICK)
     assert all(outcome is not None and 0 < outcome.elapsed_ns < 10**9 for _, _, outcome in run.trace.played)
