@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from recorder.calls import Call, Header, Trace
 from recorder.interface import Interface
@@ -12,12 +15,29 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from recorder.text import parse_call
 from recorder.trace import write_trace
 
-__all__ = ["ABORT", "CALLBACK", "GOOD", "NULL_READ", "QuietHost", "calls", "regression", "save", "trace"]
+__all__ = [
+    "ABORT",
+    "ABORT_CODE",
+    "CALLBACK",
+    "GOOD",
+    "NULL_READ",
+    "QuietHost",
+    "calls",
+    "limits_memory",
+    "regression",
+    "save",
+    "trace",
+]
 
-NULL_READ, ABORT = (
-    ("0xC0000005 STATUS_ACCESS_VIOLATION", "exit code 3") if sys.platform == "win32" else ("SIGSEGV", "SIGABRT")
-)
-"""How a process is told to have ended that read at NULL, and one that called abort()."""
+if sys.platform == "win32":
+    NULL_READ, ABORT, ABORT_CODE = "0xC0000005 STATUS_ACCESS_VIOLATION", "exit code 3", "X7"
+else:
+    NULL_READ, ABORT, ABORT_CODE = "SIGSEGV", "SIGABRT", "X1"
+"""How a process is told to have ended that read at NULL, and one that called abort(), with its code."""
+
+WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+
+limits_memory = pytest.mark.skipif(WINE, reason="Wine does not enforce a job's memory limit")
 
 GOOD = (
     'Progress("Downloading", 0, 2)',

@@ -88,7 +88,11 @@ class MailStore:
             with contextlib.closing(_MboxFolder(self.mbox_file(folder), self)) as opened:
                 yield opened
         else:
-            yield _MaildirFolder(self.directory(folder), self)
+            directory = self.directory(folder)
+            for part in ("new", "cur"):
+                if (directory / part).is_file():  # the error of a listing is another one on each system
+                    raise CorruptFolder(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(directory / part))
+            yield _MaildirFolder(directory, self)
 
     def directory(self, folder: FolderPath) -> Path:
         """Where a Maildir folder is, or would be."""

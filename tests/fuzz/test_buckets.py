@@ -59,7 +59,7 @@ def test_the_report_says_what_a_reader_needs(late: Found, tmp_path: Path) -> Non
         "blame:      provider (P13); a hardening note for the host",
         "level:      hostile",
         "found:      after 1.50 s and 300 executions, from batch 2",
-        f"reproduce:  synctape replay {tmp_path / 'it.tape'} --target {SPEC}",
+        f"reproduce:  synctape replay {(tmp_path / 'it.tape').as_posix()} --target {SPEC}",
         "explain:    synctape explain X3",
         "    0  Done(NULL, S_OK)",
         ">   1  Progress(NULL, 0, 1)",

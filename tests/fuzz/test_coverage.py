@@ -494,7 +494,9 @@ def test_a_module_without_source(workshop: Workshop) -> None:
 
 def test_an_extension_module_and_a_missing_one(workshop: Workshop) -> None:
     extension = next(
-        name for name in ("_testcapi", "_xxtestfuzz", "_ctypes_test") if importlib.util.find_spec(name)
+        name
+        for name in ("_testcapi", "_xxtestfuzz", "_ctypes_test", "_zoneinfo")
+        if importlib.util.find_spec(name)
     )
     sys.modules.pop(extension, None)
     coverage = workshop.start(extension)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sequences import ABORT_CODE
 
 from corpora import folder
 from fuzz.campaign import Campaign, CampaignOptions, Summary
@@ -35,7 +36,7 @@ PLANTED = {  # code, calls of the shortest sequence, runs within which it is fou
     "slow": ("H18", 1, 1_000),
     "thread_exception": ("X4", 1, 1_000),
 }
-NATIVE = {"abort": "X1", "hang": "X2", "leaky_handle": "H14", "null_text": "X1"}
+NATIVE = {"abort": ABORT_CODE, "hang": "X2", "leaky_handle": "H14", "null_text": "X1"}
 
 
 def search(spec: str, seed: int, runs: int, *, corpus: bool = False, **options: Any) -> Summary:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from sequences import ABORT, GOOD, NULL_READ, calls, trace
+from sequences import ABORT, GOOD, NULL_READ, calls, limits_memory, trace
 
 from recorder.calls import SYNC_EVENT, Call, Header, Opaque, Outcome, Trace
 from recorder.native import SWITCH
@@ -92,6 +92,7 @@ def test_a_target_that_ends_the_process(isolated: Isolate) -> None:
     assert outcome(run, 1).detail == "exit code 3"
 
 
+@limits_memory
 def test_a_target_that_takes_too_much_memory(isolated: Isolate) -> None:
     run = isolated("targets.memory_hog:Host").play(trace(f'Progress("{"x" * 1001}", 0, 1)'))
     (finding,) = Judge.of(run.trace).findings(run)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sequences import CALLBACK, GOOD, calls, trace
+from sequences import CALLBACK, GOOD, calls, limits_memory, trace
 
 from recorder import hresult
 from recorder.calls import Call, Outcome, OutcomeKind, Trace
@@ -70,7 +70,10 @@ def planted(isolated: Callable[[str], Player]) -> Callable[[str], Run]:
     return run
 
 
-@pytest.mark.parametrize("oracle", PLANTED)
+EACH = [pytest.param(oracle, marks=[limits_memory] if oracle == "memory" else []) for oracle in PLANTED]
+
+
+@pytest.mark.parametrize("oracle", EACH)
 def test_an_oracle_finds_its_bug(oracle: str, planted: Callable[[str], Run]) -> None:
     _, _, code, number = PLANTED[oracle]
     (finding,) = judged(planted(oracle))
@@ -78,7 +81,7 @@ def test_an_oracle_finds_its_bug(oracle: str, planted: Callable[[str], Run]) -> 
     assert finding.message and "\n" not in finding.message
 
 
-@pytest.mark.parametrize("oracle", PLANTED)
+@pytest.mark.parametrize("oracle", EACH)
 def test_it_can_be_turned_off_by_its_name(oracle: str, planted: Callable[[str], Run]) -> None:
     assert judged(planted(oracle), oracle) == []
 
