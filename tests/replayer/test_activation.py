@@ -57,8 +57,13 @@ def test_a_class_is_native() -> None:
 
 
 if sys.platform == "win32":
+    from sequences import WINE
+
+    from corpora import folder
     from recorder.text import parse_call
+    from recorder.trace import read_trace
     from replayer.isolation import Limits, open_player
+    from replayer.oracles import Judge
     from replayer.player import PlayOptions, Run
 
     CALLS = ('SetTitle("Sending")', "SetProgress(1, 2)", "HasUserCancelled()")
@@ -104,6 +109,15 @@ if sys.platform == "win32":
             told.value
         )
         assert str(told.value).endswith("add ?apartment=sta")
+
+    if WINE:
+
+        def test_what_was_found_in_wine_is_still_there() -> None:
+            """docs/findings.md: without a display driver the dialog is waited for in vain."""
+            kept = read_trace(folder("found") / "wine_progress_dialog_start.tape")
+            with open_player(DIALOG, kept.header.interface, limits=Limits(1)) as player:
+                (hang,) = Judge.of(kept).findings(player.play(kept))
+            assert hang.code == kept.header.provenance["finding"]["code"] == "X2"
 
 else:
 
