@@ -183,7 +183,7 @@ def test_an_event_that_fires_before_it_is_given_back_is_noted(
 def test_a_provider_that_does_not_end(
     provider: Callable[[str], str], tmp_path: Path, symbol: str, waiting: str, calls: int
 ) -> None:
-    done, trace, checked = run(provider(symbol), tmp_path / "run.tape", timeout=0.8)
+    done, trace, checked = run(provider(symbol), tmp_path / "run.tape", timeout=2.5)
     assert done.waiting == waiting
     assert len(trace.calls) == calls
     assert trace.damage is not None and trace.damage.reason == f"recording stopped: {waiting}"
