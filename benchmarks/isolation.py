@@ -10,8 +10,9 @@ turns within a round, and each figure is the median of the rounds.
     fault to next call  from the moment before the host reads NULL to the first call of the next sequence (goal
                         10 ms)
     attribution         crashes that were told with the right sequence and the right call, of 100
-    a campaign          making, packing, screening and judging a sequence, one in 64 of them with every oracle,
-                        against playing it alone: one sequence at a time, here, without making it (goal 3.5)
+    a campaign          making, packing, screening and judging a sequence, one in 64 of them by the player with its
+                        oracles, against playing it alone: one call into the compiled player for each sequence,
+                        here, without making it (goal 3.5, of before there was a sample)
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 from random import Random
 
 from fuzz import generate
+from fuzz import native as loop
 from fuzz.engine import Engine
 from fuzz.native import NativeBatches
 from recorder.calls import Call
@@ -58,6 +60,8 @@ def main() -> None:
         for level in Level:
             ratio = campaign(host, Path(folder), level)
             show(f"a campaign, {level} / playing alone", ratio, 3.5)
+            screened_only = campaign(host, Path(folder), level, sample=1 << 62)
+            show("    without the sample that the player plays", screened_only, 3.5)
         times, right = faults(compiler, Path(folder))
         print(f"{'crashes told with sequence and call, of ' + str(FAULTS):50s} {right:8d}")
         show("fault to the next sequence's first call, ms", times, 10)
@@ -129,7 +133,8 @@ def isolation(spec: str) -> list[float]:
     return ratios
 
 
-def campaign(spec: str, folder: Path, level: Level) -> list[float]:
+def campaign(spec: str, folder: Path, level: Level, sample: int = loop.SAMPLE) -> list[float]:
+    loop.SAMPLE = sample
     target = native(spec)
     (folder / "journal").write_bytes(bytes(16))
     journal = Journal(str(folder / "journal"))

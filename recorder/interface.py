@@ -126,6 +126,14 @@ class Interface:
     def guid(self) -> uuid.UUID:
         return uuid.UUID(self.iid)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Reckoned once: what is cached by interface is asked for at each sequence."""
+        return hash((self.name, self.iid, self.methods, self.base))
+
     @cached_property
     def slots(self) -> tuple[Method, ...]:
         """All methods in vtable order, inherited ones first."""
