@@ -168,9 +168,10 @@ class FaultFile:
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _BYTES)
 
-    def read(self) -> Fault | None:
-        """What was written since `forget`."""
-        return parse_fault(self._memory[:])
+    @property
+    def record(self) -> bytes:
+        """What was written since `forget`; `parse_fault` reads it."""
+        return self._memory[:]
 
     def forget(self) -> None:
         _HEAD.pack_into(self._memory, 0, *[0] * 8)

@@ -49,7 +49,7 @@ import msgpack
 from recorder.calls import OutcomeKind
 from recorder.endings import ending
 from recorder.errors import SynctapeError
-from replayer.faults import Fault, FaultFile
+from replayer.faults import Fault, FaultFile, parse_fault
 from replayer.sandbox_child import (
     IMPORTING,
     KILL,
@@ -286,15 +286,15 @@ class Sandbox:
 
     def _bury(self, child: _Child, end: _Event, kind: OutcomeKind, detail: str, stack: str = "") -> Death:
         """The Death to report; a template, if one outlived it, forks the next worker meanwhile."""
-        fault = child.fault.read() if kind is OutcomeKind.CRASHED else None
-        stack, report = stack or child.stack.read(), child.take_report()
-        death = Death(kind, detail, child.journal.position, stack, fault, report)
+        position, stack, report = child.journal.position, stack or child.stack.read(), child.take_report()
+        record = child.fault.record
         self._ready = False
         if isinstance(end, _End) and not end.whole:
             child.renew()
         else:
             self._stop()
-        return death
+        fault = parse_fault(record) if kind is OutcomeKind.CRASHED else None
+        return Death(kind, detail, position, stack, fault, report)
 
     def _stop(self) -> None:
         self._ready = False

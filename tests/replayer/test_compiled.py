@@ -358,11 +358,10 @@ def test_an_interface_that_is_not_on_iunknown_is_not_for_the_core() -> None:
 # ------------------------------------------------------------------------------------------------------ sources
 
 
-COMPILERS = [name for name in ("cc", "gcc", "clang", "x86_64-w64-mingw32-gcc") if shutil.which(name)] or ["cc"]
-
-
-@pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("source", sorted(p.name for p in NATIVE.glob("*.c") if p.name != "module.c"))
-def test_sources_give_no_warnings(compiler: str, source: str, tmp_path: Path) -> None:
-    flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-c"]
-    subprocess.run([compiler, *flags, "-o", tmp_path / "out.o", NATIVE / source], check=True)
+@pytest.mark.parametrize(
+    "compiler", [name for name in ("cc", "gcc", "clang", "x86_64-w64-mingw32-gcc") if shutil.which(name)] or ["cc"]
+)
+def test_sources_give_no_warnings(compiler: str) -> None:
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+    sources = sorted(path for path in NATIVE.glob("*.c") if path.name != "module.c")
+    subprocess.run([compiler, *flags, *sources], check=True)
