@@ -139,7 +139,9 @@ def test_results_and_outputs_in_the_bytes_of_the_page(tmp_path: Path) -> None:
 
 # --- any calls -----------------------------------------------------------------------------------------------
 
-units = st.lists(st.sampled_from([0x41, 0xE9, 0x20AC, 0xD83D, 0xDE00, 0xD800, 0xFFFF, 0x7F, 0x80, 0x7FF, 0x800]))
+units = st.lists(
+    st.sampled_from([0x41, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xE000, 0xFFFF])
+)
 texts = st.one_of(
     st.none(),
     units.map(lambda found: b"".join(unit.to_bytes(2, "little") for unit in found)).map(
@@ -182,6 +184,19 @@ calls = st.one_of(
 )
 sequences = st.lists(calls, min_size=1, max_size=12)
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+EDGE_TEXTS = [
+    *("\x7f", "\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U000103ff", "\U0010fc00"),
+    *("\U0010ffff", "\ud800", "\udbff", "\udc00", "\udfff", "\udfff\ud800", "\ud800\ud800", "\ud800x", "x\udc00"),
+]
+
+
+def test_texts_at_the_edges_of_utf_16(tmp_path: Path) -> None:
+    calls: Calls = [("Text", (text, f"<{text}>"), 0) for text in EDGE_TEXTS]
+    trace = recorded(tmp_path / "a.tape", MIXED, calls, clock=ticks(*[1] * (2 * len(calls))))
+    assert [call.args for call in trace.calls] == [args for _, args, _ in calls]
+    assert dump_trace(trace) == (tmp_path / "a.tape").read_bytes()
 
 
 @quick

@@ -248,6 +248,28 @@ def test_any_interface_of_words(record: Record, path: Path) -> None:
     ]
 
 
+FILLS = Interface(
+    "IFills",
+    "{00000000-0000-0000-0000-0000000000ad}",
+    (Method("Fill", (Parameter("a", Type.U32, direction=Direction.OUT),)),),
+    base=IUNKNOWN,
+)
+
+
+def test_an_output_that_is_not_filled_is_0(record: Record, path: Path) -> None:
+    """What the caller's variable held before is nobody's business."""
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)
+    count, fail = function(lambda this, nothing: 1), function(lambda this, output: -1)
+    vtable = (ctypes.c_void_p * 4)(*(ctypes.cast(f, ctypes.c_void_p).value for f in (fail, count, count, fail)))
+    host, cell = ctypes.c_void_p(ctypes.addressof(vtable)), ctypes.c_uint32(77)
+    with record(ctypes.addressof(host), path, interface=FILLS) as recorded:
+        table = ctypes.c_void_p.from_address(recorded.pointer).value or 0
+        fill = function((ctypes.c_size_t * 4).from_address(table)[3])
+        assert fill(recorded.pointer, ctypes.addressof(cell)) == -1
+    assert cell.value == 0
+    assert seen(read_trace(path)) == [("Fill", (), -1, (0,))]
+
+
 def test_a_file_that_cannot_be_made_is_an_error_before_anything_is_called(record: Record, tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     with com.expose(Host(), SYNC) as inner:

@@ -274,6 +274,11 @@ def test_a_forked_child_records_nothing_and_forwards(path: Path, program: Path) 
     trace = read_trace(path)
     assert trace.damage is None
     assert indices(trace) == [1, 3]
+    done = run(program, "forks", path.with_suffix(".2"), 2)
+    assert done.returncode == 0
+    trace = read_trace(path.with_suffix(".2"))
+    assert trace.damage is not None and trace.damage.reason == "ends without an end record"
+    assert indices(trace) == [1]
 
 
 # --- trouble with the file -----------------------------------------------------------------------------------

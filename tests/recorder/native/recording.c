@@ -174,6 +174,7 @@ int main(int argc, char **argv) {
             return recorded->vtable->Release(recorded) || references != 0 || calls != 50001;
         }
         if (waitpid(child, &status, 0) != child || status) return 4;
+        if (number != 1) _exit(0); /* what the child has left in the file is there to see */
         call(3, 0, 1);
     } else if (!strcmp(mode, "signals")) {
         struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
