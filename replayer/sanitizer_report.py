@@ -64,7 +64,9 @@ class Frame:
 
 
 _PLAYER_MODULE = re.compile(r"(?:libffi|core\.abi3|core\.cpython|_ctypes|libpython|python)[-._\d]|python$")
-_PLAYER_FILE = re.compile(r"replayer[/\\]_native[/\\]|Modules/_ctypes/|Objects/call\.c$|Python/ceval\.c$")
+_PLAYER_FILE = re.compile(
+    r"replayer[/\\]_native[/\\]|Modules/_ctypes/|Objects/call\.c$|Python/(?:ceval|thread_pthread)\.[ch]$"
+)
 _TOOL_MODULE = re.compile(
     r"(?:libasan|libubsan|libclang_rt|libstdc\+\+|libc\+\+|libc\+\+abi|libgcc_s|libunwind"
     r"|libc|libm|libpthread|libdl|librt|ld|ld-linux.*|ld-musl.*)[-._]"

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -471,3 +471,59 @@ def test_many_crashes_leave_nothing(config: Any, times: int) -> None:
         assert os.listdir(f"/proc/{template}/fd") == descriptors
         assert len(resources()[1]) <= len(before[1]) + 1
     assert resources() == before
+
+
+# ------------------------------------------------------------------------------------------------- environment
+
+
+def jobs_environment(log: str, base: Mapping[str, str]) -> dict[str, str]:
+    assert "PATH" in base
+    return {"SANDBOX_JOBS": log}
+
+
+def test_an_added_variable_is_there_on_import_and_then_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sandbox(environment=jobs_environment) as box:
+        on_import, later = box.request(["environment"])
+        assert on_import.endswith("report") and later is None
+        assert "SANDBOX_JOBS" not in os.environ
+    monkeypatch.setenv("SANDBOX_JOBS", "mine")
+    with sandbox(environment=jobs_environment) as box:
+        assert box.request(["environment"])[1] == "mine"
+
+
+def test_what_the_environment_raises_is_why_there_is_no_child() -> None:
+    def refuse(log: str, base: Mapping[str, str]) -> dict[str, str]:
+        raise SynctapeError("no runtime")
+
+    with sandbox(environment=refuse) as box, pytest.raises(SynctapeError, match=r"^no runtime$"):
+        box.start()
+
+
+@posix
+def test_a_report_belongs_to_the_death_after_it_only() -> None:
+    with sandbox(environment=jobs_environment) as box:
+        death = box.request(["report", "==1==ERROR: AddressSanitizer: SEGV", 0.0])
+        assert isinstance(death, Death)
+        assert (death.detail, death.report) == ("SIGABRT", "==1==ERROR: AddressSanitizer: SEGV")
+        death = box.request(["report", "", 0.0])
+        assert isinstance(death, Death)
+        assert (death.detail, death.report) == ("SIGABRT", "")
+
+
+@posix
+def test_a_report_that_takes_long_is_waited_for() -> None:
+    with sandbox(environment=jobs_environment, timeout=SHORT) as box:
+        death = box.request(["report", "==1==ERROR: AddressSanitizer: SEGV", 5 * SHORT])
+        assert isinstance(death, Death)
+        assert (death.kind, death.detail) == (OutcomeKind.CRASHED, "SIGABRT")
+
+
+@posix
+def test_a_runtime_without_memory_is_not_waited_for() -> None:
+    text = "==1==ERROR: AddressSanitizer: allocator is out of memory trying to allocate 0x1000 bytes"
+    started = time.monotonic()
+    with sandbox(environment=jobs_environment, memory=900) as box:
+        death = box.request(["report", text, 60.0])
+        assert isinstance(death, Death)
+        assert (death.kind, death.detail) == (OutcomeKind.CRASHED, "memory limit of 900 MiB")
+    assert time.monotonic() < started + PATIENCE

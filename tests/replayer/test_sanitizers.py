@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from recorder.calls import SYNC_EVENT, Call, OutcomeKind
+from recorder.calls import SYNC_EVENT, Call, OutcomeKind, Trace
 from recorder.contract import contract_of
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
+from recorder.trace import write_trace
 from replayer import sanitizers
 from replayer.isolation import Isolated, Limits, open_player
 from replayer.oracles import Finding, Judge
@@ -23,6 +25,7 @@ from replayer.player import Run
 from replayer.sanitizers import environment, runtimes
 from replayer.target import TargetError, load_target
 from replayer.verdict import require_target
+from synctape import main
 
 TESTS = Path(__file__).parent.parent
 EXAMPLES = TESTS.parent / "examples" / "native"
@@ -363,3 +366,27 @@ def test_a_factory_that_misuses_memory_is_no_target(build: Build, tmp_path: Path
     )
     with open_player(f"{build(source)}:create") as player, pytest.raises(TargetError, match="heap-use-after-free"):
         require_target(player)
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def test_replay_shows_the_report(build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "freed.tape"
+    write_trace(Trace.from_calls(sequence(2)), path)
+    result = CliRunner().invoke(main, ["replay", str(path), "--target", f"{build()}:create"])
+    assert result.exit_code == 1
+    assert "X13  heap-use-after-free: READ of size 4 in uses_freed" in result.output
+    assert "freed by thread" in result.output
+    assert "PyThread_start_new_thread" not in result.output
+
+
+def test_a_target_that_cannot_be_played_is_one_line_and_exit_code_2(build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "any.tape"
+    write_trace(Trace.from_calls(sequence(0)), path)
+    target = f"{build(MISUSES, 'g++', 'thread')}:create"
+    for command in (["replay", str(path), "--target", target], ["fuzz", "--target", target, "--max-runs", "9"]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        assert "is built with ThreadSanitizer" in result.stderr
+        assert "Traceback" not in result.output
