@@ -220,7 +220,7 @@ if sys.platform == "win32":
         count = ctypes.c_uint32.from_buffer(table).value
         entries = (_Handle * count).from_buffer(table, ctypes.sizeof(ctypes.c_void_p))
         own = os.getpid()
-        return sum(entry.process == own for entry in entries)
+        return sum(bool(entry.process == own) for entry in entries)
 
     _HANDLES = 16  # SystemHandleInformation
     _TOO_SMALL = 0xC0000004  # STATUS_INFO_LENGTH_MISMATCH

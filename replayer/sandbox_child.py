@@ -390,6 +390,8 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal
 
 def _is_quiet(line: socket.socket, alarm: _ChildAlarm) -> bool:
     """Whether nothing happens for a moment: a spare would be in the way of what does."""
+    if sys.platform == "win32":
+        raise NotImplementedError
     poller = select.poll()
     poller.register(line, select.POLLIN)
     poller.register(alarm.reader, select.POLLIN)
@@ -398,7 +400,8 @@ def _is_quiet(line: socket.socket, alarm: _ChildAlarm) -> bool:
 
 def _fork(alarm: _ChildAlarm, inherited: Iterable[socket.socket], *, gated: bool) -> _Worker | _Place:
     """Fork: in the worker its place, the `inherited` sockets closed; in the template the worker.  Or OSError."""
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        raise NotImplementedError
     held, leash = socket.socketpair()
     gate, outside = socket.socketpair() if gated else (None, None)
     try:

@@ -57,6 +57,8 @@ def test_a_class_is_native() -> None:
 
 
 if sys.platform == "win32":
+    from concurrent.futures import ThreadPoolExecutor
+
     from sequences import WINE
 
     from corpora import folder
@@ -87,11 +89,11 @@ if sys.platform == "win32":
         assert (answers(run), run.observations) == ([0, 0, 0], ())
 
     def test_a_thread_stays_in_its_apartment() -> None:
-        """In this process, one after the other; what was entered on a thread of the player's is left again."""
-        assert answers(play(DIALOG, isolate=False)) == [0, 0, 0]
-        assert "this thread is in an apartment of another kind than sta already" in problem(
-            DIALOG + "?apartment=sta"
-        )
+        """In this process, on a thread that nobody has put into an apartment yet."""
+        with ThreadPoolExecutor(1) as fresh:
+            assert answers(fresh.submit(play, DIALOG, isolate=False).result()) == [0, 0, 0]
+            told = fresh.submit(problem, DIALOG + "?apartment=sta").result()
+        assert "this thread is in an apartment of another kind than sta already" in told
 
     def test_a_class_that_is_not_registered() -> None:
         assert problem(NOBODY) == (
