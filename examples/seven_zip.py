@@ -31,7 +31,8 @@ from recorder.interfaces import IUNKNOWN
 
 __all__ = ["Extraction", "Interfaces", "SevenZip", "main"]
 
-LIBRARY = "7z.dll" if sys.platform == "win32" else "/usr/lib/p7zip/7z.so"
+_PLACES = ("/usr/lib/p7zip/7z.so", "/usr/lib/7zip/7z.so")  # of Debian's packages p7zip-full and 7zip
+LIBRARY = "7z.dll" if sys.platform == "win32" else next(filter(os.path.exists, _PLACES), _PLACES[0])
 
 S_OK = 0
 E_ABORT = hresult.parse("E_ABORT")
