@@ -349,6 +349,7 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal
     spare: _Worker | None = None
     ended: set[int] = set()  # the groups of workers
     for number in itertools.count():
+        _drain(alarm.reader)  # of earlier deaths; what dies from here on rings again
         if spare is not None and os.waitpid(spare.pid, os.WNOHANG)[0]:  # whatever it was: a fresh one will tell
             _kill_group(spare.pid)
             spare.close()
