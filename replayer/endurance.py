@@ -203,7 +203,7 @@ if sys.platform == "win32":
         current = ctypes.c_void_p(-1)
         if not kernel.K32GetProcessMemoryInfo(current, ctypes.byref(counters), counters.cb):
             return None
-        return int(counters.PrivateUsage) or None
+        return int(counters.PrivateUsage or counters.PagefileUsage) or None  # Wine knows only the second
 
     def open_handles() -> int | None:
         """How many handles this process has; None where the system does not tell."""
