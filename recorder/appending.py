@@ -180,7 +180,7 @@ class AppendFile:
             except OSError as error:
                 if error.errno not in _CANNOT_ALLOCATE:
                     raise
-        if sys.platform == "win32":
+        if sys.platform == "win32" or not hasattr(os, "pwrite"):
             if start < size and self._window is full:
                 os.ftruncate(self._fd, size)  # allocates
             return

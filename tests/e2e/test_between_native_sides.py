@@ -33,7 +33,7 @@ def library(source: Path, folder: Path) -> ctypes.CDLL:
 
 def test_every_call_and_every_reference_is_in_the_trace(tmp_path: Path) -> None:
     host = library(TESTS / "targets" / "native" / "good_host.c", tmp_path)
-    provider = library(TESTS / "recorder" / "native" / "provider.c", tmp_path)
+    provider = library(TESTS / "recorder" / "c" / "provider.c", tmp_path)
     provider.synchronize.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
     address = ctypes.c_void_p()
     host.create.argtypes = (ctypes.POINTER(ctypes.c_void_p),)

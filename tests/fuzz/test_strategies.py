@@ -297,7 +297,7 @@ def test_mutated_sequences_keep_to_their_level(level: Level) -> None:
         unchanged += [c.args for c in calls] in ([c.args for c in RECORDED[1:-1]], [c.args for c in SHORT.calls])
 
     check()
-    assert kept > 0.6 * total  # changed in a few places
+    assert kept > 0.5 * total  # changed in a few places
     assert unchanged
 
 

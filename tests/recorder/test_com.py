@@ -838,7 +838,7 @@ def test_an_observers_exceptions_change_nothing(
 
 def build(source: str, folder: Path) -> ctypes.CDLL:
     library = folder / f"{source}.so"
-    c_file = Path(__file__).with_name("native") / f"{source}.c"
+    c_file = Path(__file__).with_name("c") / f"{source}.c"
     command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-shared", "-fPIC"]
     subprocess.run([*command, "-pthread", str(c_file), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))

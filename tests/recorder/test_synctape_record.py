@@ -30,7 +30,7 @@ C_COMPILERS = ["gcc"] if WINDOWS else ["gcc", "clang", "x86_64-w64-mingw32-gcc"]
 CPP_COMPILERS = ["g++"] if WINDOWS else ["g++", "clang++", "x86_64-w64-mingw32-g++"]
 
 NATIVE = Path(__file__).parents[2] / "recorder" / "_native"
-SAMPLES = Path(__file__).parent / "native"
+SAMPLES = Path(__file__).parent / "c"
 Command = list[str | Path]
 Flags = tuple[str, ...]
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
