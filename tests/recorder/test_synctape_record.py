@@ -207,8 +207,9 @@ def test_the_example_in_c(path: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
         assert library.record_steps(host.pointer, os.fsencode(path)) == host.pointer
         assert [steps.Step("one", 1), steps.Cancelled(), steps.Release()] == [0, 1, 0]
         assert host.references == 1
-    captured = capfd.readouterr()  # under Wine a library's errors are among the output
-    assert captured.out + captured.err == f"{path}: exists already; it is left as it is\n"
+    captured = capfd.readouterr()
+    if sys.platform != "win32":  # there a library's C runtime, another one than Python's, keeps it till the end
+        assert captured.out + captured.err == f"{path}: exists already; it is left as it is\n"
     trace = read_trace(path)
     assert trace.damage is None and trace.interface == STEPS
     assert [(p.call.method, p.call.args, p.outcome and p.outcome.value) for p in trace.played] == [
