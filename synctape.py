@@ -78,7 +78,7 @@ _COMMANDS = {
     "explain": "replayer.cli",
     "fuzz": "fuzz.cli",
     "minimise": "fuzz.cli",
-    "corpus": "fuzz.cli",
+    "corpus": "fuzz.corpus_cli",
     "demo": "fuzz.cli",
     "doctor": "replayer.cli",
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recorder.calls import Call, Header, Trace
-from recorder.errors import TraceError
+from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.text import call_text
 from recorder.trace import read_trace, write_trace
@@ -18,7 +18,15 @@ from replayer.player import Run
 from replayer.reports import reproduce_line, shown
 from replayer.verdict import Status, Verdict
 
-__all__ = ["Found", "check_folder", "finding_trace", "report_text", "sequence_lines", "write_finding"]
+__all__ = [
+    "Found",
+    "check_folder",
+    "finding_trace",
+    "make_folder",
+    "report_text",
+    "sequence_lines",
+    "write_finding",
+]
 
 _LONGEST_CALL = 300  # characters
 
@@ -170,3 +178,11 @@ def check_folder(folder: Path) -> None:
         raise TraceError("is a file, not a folder", path=exists)
     if not os.access(exists, os.W_OK):
         raise TraceError("cannot be written: Permission denied", path=exists)
+
+
+def make_folder(folder: Path) -> None:
+    """Raises SynctapeError, in one line, if it is not there and cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SynctapeError(f"{folder}: cannot be made: {error.strerror or error}") from None

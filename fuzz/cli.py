@@ -1,4 +1,4 @@
-"""The commands `fuzz`, `minimise`, `corpus` and `demo`: parse, call one function, print, exit."""
+"""The commands `fuzz`, `minimise` and `demo`: parse, call one function, print, exit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from typing import Any
 
 import click
 
-from fuzz.buckets import Found, check_folder, finding_trace, report_text, sequence_lines, write_finding
+from fuzz.buckets import (
+    Found,
+    check_folder,
+    finding_trace,
+    make_folder,
+    report_text,
+    sequence_lines,
+    write_finding,
+)
 from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary, stop_word
 from fuzz.live import LiveProgress
 from fuzz.minimise import minimise_trace
@@ -30,7 +38,7 @@ from replayer.oracles import ORACLES
 from replayer.reports import JUnitReport, report, reproduce_line, shown
 from replayer.verdict import Status, Verdict, mismatch
 
-__all__ = ["corpus", "demo", "fuzz", "minimise"]
+__all__ = ["demo", "fuzz", "minimise"]
 
 _LEVELS = click.Choice([str(level) for level in Level])
 
@@ -319,7 +327,7 @@ def minimise(
         limits = Limits(timeout, memory or None)
         made = minimise_trace(recorded, target, origin=trace, limits=limits, slow=slow, max_tries=max_tries)
     found, interface = made.found, recorded.interface
-    _make_folder(out.parent)
+    make_folder(out.parent)
     path = write_trace(finding_trace(found, interface, target), out, overwrite=force)
     click.echo(report_text(found, interface, target, path).rstrip())
     click.echo(f"\n{len(found.original)} calls became {len(found.calls)}: {path}")
@@ -327,57 +335,6 @@ def minimise(
         beside = write_finding(other, out.parent, interface, target)
         click.echo(f"met on the way: {other.finding.code} {shown(other.finding.message, 160)}: {beside}")
     sys.exit(1)
-
-
-# --- corpus ---------------------------------------------------------------------------------------------------
-
-
-@click.group()
-def corpus() -> None:
-    """Make and keep folders of traces."""
-
-
-@corpus.command("import")
-@click.argument("captures", nargs=-1, required=True, type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the traces.")
-@click.option("--force", is_flag=True, help="Replace traces of the same name.")
-def import_captures(captures: tuple[str, ...], output: str, force: bool) -> None:
-    """Turn captures in JSON lines (files, or folders of *.jsonl) into traces."""
-    from recorder.capture_import import import_capture
-
-    paths = [
-        p
-        for name in captures
-        for p in (sorted(Path(name).rglob("*.jsonl")) if Path(name).is_dir() else [Path(name)])
-    ]
-    if not paths:
-        raise SynctapeError(f"{' '.join(captures)}: no *.jsonl below")
-    folder = Path(output)
-    _make_folder(folder)
-    traces = [(path, import_capture(path)) for path in paths]
-    for path, trace in traces:
-        write_trace(trace, folder / f"{path.stem}.tape", overwrite=force)
-    click.echo(f"{len(traces)} traces, {sum(len(t.calls) for _, t in traces)} calls: {folder}")
-
-
-@corpus.command()
-@click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the traces.")
-@click.option("--force", is_flag=True, help="Replace traces of the same name.")
-def capture(output: str, force: bool) -> None:
-    """Capture the mail-folder provider's runs anew: each scenario really synchronises generated mail."""
-    from fuzz.corpora import capture_scenarios
-
-    folder = Path(output)
-    _make_folder(folder)
-    for path, calls in capture_scenarios(folder, overwrite=force):
-        click.echo(f"{path}  {calls} calls")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SynctapeError(f"{folder}: cannot be made: {error.strerror or error}") from None
 
 
 # --- demo -----------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from corpora import folder
-from fuzz.cli import corpus
 from fuzz.corpora import SCENARIOS, capture_scenarios
+from fuzz.corpus_cli import corpus
 from recorder.contract import lint
 from recorder.errors import TraceError
 from recorder.trace import read_trace
