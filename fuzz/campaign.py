@@ -303,6 +303,7 @@ class Campaign:
 
     def _tick(self) -> None:
         self.progress.seconds = self._elapsed()
+        self.progress.note()
         self._watch(self.progress)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fuzz.buckets import Found
+from fuzz.history import History
 from recorder.contract import Level
 
 __all__ = ["CampaignOptions", "Progress", "Summary"]
@@ -40,6 +42,7 @@ class Progress:
 
     `kept` counts sequences that brought something new, `ended` those that reach the call that ends the protocol,
     `deaths` those at which the searching process died, `unconfirmed` those that failed once and not again.
+    `history` is how it came here, as far as `note` was called on the way.
     """
 
     runs: int = 0
@@ -57,6 +60,28 @@ class Progress:
     earned: Counter[str] = field(default_factory=Counter)
     failures: int = 0
     last_new: float = 0.0
+    history: History = field(default_factory=History, compare=False, repr=False)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The counts as plain values, under the names that `synctape fuzz --json` gives them."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "traces": self.corpus,
+            "runs": self.runs,
+            "calls": self.calls,
+            "ended": self.ended,
+            "new": self.kept,
+            "covered": self.covered,
+            "sites": self.sites,
+            "deaths": self.deaths,
+            "unconfirmed": self.unconfirmed,
+            "failures": self.failures,
+            "last_new": round(self.last_new, 3),
+        }
+
+    def note(self) -> None:
+        """Remember how far it is now."""
+        self.history.note(self.snapshot())
 
 
 @dataclass
@@ -71,3 +96,8 @@ class Summary:
     found: list[Found]
     stopped: str
     files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The campaign over time: snapshots, the last one of its end."""
+        return self.progress.history.until(self.progress.snapshot())

@@ -204,6 +204,13 @@ def test_a_seed_gives_the_same_run(name: str) -> None:
     assert facts() == facts()
 
 
+def test_the_summary_tells_how_it_went_over_time() -> None:
+    summary = search("clean", 300)
+    assert [s["seconds"] for s in summary.history] == sorted(s["seconds"] for s in summary.history)
+    assert len(summary.history) > 1 and summary.history[0]["runs"] < 300
+    assert summary.history[-1] == summary.progress.snapshot()
+
+
 def test_all_levels_are_searched_and_the_share_that_ends_is_counted() -> None:
     progress = search("clean").progress
     assert set(progress.levels) == {"conforming", "lenient", "hostile"}
