@@ -140,7 +140,7 @@ class Isolated(_Closing):
         self._asks_without_ppv = is_native_spec(spec) and "identity" not in (options or PlayOptions()).skip
         self._without_ppv: tuple[Observation, ...] | None = None
         self._fragments = Fragments(interface)
-        self._lists: tuple[SharedList, SharedList] | None = None  # sequences, and what came of them
+        self._pairs: list[_Lists] = []
 
     def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
         """Raises TargetError if the target gives no instance, ExecutorError if the child cannot be started."""
@@ -191,38 +191,66 @@ class Isolated(_Closing):
         """What screening gives for each packed sequence (replayer.screening), in turn, `batch` at a time.
 
         For one that the child dies of, the Death, whose position is the phase and the number of the call.  Only
-        for native targets.  Raises what `play` raises.
+        for native targets.  While the child plays a batch, the next one is taken from `sequences` and packed, and
+        what came of the one before is unpacked.  Raises what `play` raises.
         """
         left = iter(sequences)
-        while many := list(itertools.islice(left, batch)):
-            yield from self._screen_batch(many, timeout)
+        turns = itertools.cycle((0, 1))
+        following = self._pack(next(turns), list(itertools.islice(left, batch)))
+        earlier: _Screen | None = None
+        while following.many:
+            screen, ends = following, list[Screened | Death]()
+            self._send(screen.request(0), timeout)
+            try:
+                following = self._pack(next(turns), list(itertools.islice(left, batch)))
+                if earlier is not None:
+                    ends = earlier.unpacked()
+            except BaseException:  # what gives the sequences failed: what was sent is nobody's any more
+                self._sandbox.renew()
+                raise
+            try:
+                self._end_screen(screen, self._receive(), timeout)
+            except TargetError:
+                yield from ends
+                raise
+            yield from ends
+            earlier = screen
+        if earlier is not None:
+            yield from earlier.unpacked()
 
     def close(self) -> None:
         self._sandbox.close()
-        if self._lists is not None:
-            for shared in self._lists:
+        for lists in self._pairs:
+            for shared in lists:
                 shared.close()
-            self._lists = None
+        self._pairs.clear()
 
     def _trace(self, trace: Trace | Iterable[Call]) -> Trace:
         return trace if isinstance(trace, Trace) else Trace.from_calls(trace, Header(interface=self.interface))
 
     def _ask(self, payload: Any, timeout: float | None) -> Any:
+        self._send(payload, timeout)
+        return self._receive()
+
+    def _send(self, payload: Any, timeout: float | None) -> None:
         try:
             self._sandbox.start()
         except ExecutorError:
             raise
         except SynctapeError as error:  # what the child said, as text
             raise TargetError(str(error)) from None
-        reply = self._sandbox.request(payload, timeout=timeout)
+        self._sandbox.send(payload, timeout=timeout)
+
+    def _receive(self) -> Any:
+        reply = self._sandbox.receive()
         return _told(reply, self._memory) if isinstance(reply, Death) else reply
 
     def _play_batch(self, traces: list[Trace], runs: list[Run], timeout: float | None) -> None:
         """Add the runs of all traces to `runs`."""
-        results = self._hand_over([self._fragments.any_sequence(trace.calls) for trace in traces])
+        lists = self._hand_over(0, [self._fragments.any_sequence(trace.calls) for trace in traces])
         while (start := len(runs)) < len(traces):
-            reply = self._ask_batch(start, timeout, screen=False)
-            runs += map(self._run_of, traces[start:], results)
+            reply = self._ask(lists.request(start, screen=False), timeout)
+            runs += map(self._run_of, traces[start:], lists.results)
             if isinstance(reply, Death):
                 runs.append(self._died(traces[len(runs)], _in_sequence(reply, len(runs))))
             elif reply is not None:
@@ -230,38 +258,37 @@ class Isolated(_Closing):
             elif len(runs) < len(traces):  # the target has written over the list
                 runs.append(self._run_of(traces[len(runs)], b""))
 
-    def _screen_batch(self, many: list[bytes], timeout: float | None) -> list[Screened | Death]:
-        results = self._hand_over(many)
-        ends: list[Screened | Death] = []
-        while len(ends) < len(many):
-            reply = self._ask_batch(len(ends), timeout, screen=True)
-            ends += map(_screened, results)
+    def _pack(self, pair: int, many: list[bytes]) -> _Screen:
+        return _Screen(many, self._hand_over(pair, many), [])
+
+    def _end_screen(self, screen: _Screen, reply: Any, timeout: float | None) -> None:
+        """Have all of a batch played whose first reply this is."""
+        while True:
+            if reply is not None and not isinstance(reply, Death):
+                unpack_run(reply)  # raises TargetError
+            if reply is None and len(screen.ends) + len(screen.lists.results) >= len(screen.many):
+                return  # and is unpacked when there is time
+            ends = screen.unpacked()
             if isinstance(reply, Death):
                 death = _in_sequence(reply, len(ends))
                 if death.position[0] == Phase.MAKING:
                     raise self._no_instance(death)
                 ends.append(death)
-            elif reply is not None:
-                unpack_run(reply)  # raises TargetError
-            elif len(ends) < len(many):
+            elif len(ends) < len(screen.many):  # the target has written over the list
                 ends.append(_screened(b""))
-        return ends
+            if len(ends) >= len(screen.many):
+                screen.lists.results.clear()
+                return
+            reply = self._ask(screen.request(len(ends)), timeout)
 
-    def _hand_over(self, sequences: list[bytes]) -> SharedList:
-        """Put sequences where `_ask_batch` has them played; the list of what will come of them."""
-        if self._lists is None:
-            self._lists = SharedList(), SharedList()
-        self._lists[0].clear()
-        self._lists[0].extend(sequences)
-        return self._lists[1]
-
-    def _ask_batch(self, start: int, timeout: float | None, *, screen: bool) -> Any:
-        """Have the sequences from `start` on played; what came of them is in the second list then."""
-        assert self._lists is not None
-        sequences, results = self._lists
-        results.clear()
-        paths = {"sequences": sequences.path, "results": results.path}
-        return self._ask({**paths, "start": start, "screen": screen}, timeout)
+    def _hand_over(self, pair: int, sequences: list[bytes]) -> _Lists:
+        """Put sequences into one of two pairs of lists, where a request has them played."""
+        while len(self._pairs) <= pair:
+            self._pairs.append(_Lists(SharedList(), SharedList()))
+        lists = self._pairs[pair]
+        lists.sequences.clear()
+        lists.sequences.extend(sequences)
+        return lists
 
     def _run_of(self, trace: Trace, blob: bytes) -> Run:
         try:
@@ -296,6 +323,40 @@ class Isolated(_Closing):
     def _no_instance(self, death: Death) -> TargetError:
         what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
         return TargetError(f"target {self.spec}: the factory {what} ({death.detail})")
+
+
+class _Lists(NamedTuple):
+    """Sequences, and what came of them."""
+
+    sequences: SharedList
+    results: SharedList
+
+    def request(self, start: int, *, screen: bool) -> dict[str, Any]:
+        """Asks to have the sequences from `start` on played; what came of them is in `results` then."""
+        self.results.clear()
+        return {
+            "sequences": self.sequences.path,
+            "results": self.results.path,
+            "start": start,
+            "screen": screen,
+        }
+
+
+class _Screen(NamedTuple):
+    """A batch that is screened.  `ends`: what is already unpacked of what came of it."""
+
+    many: list[bytes]
+    lists: _Lists
+    ends: list[Screened | Death]
+
+    def request(self, start: int) -> dict[str, Any]:
+        return self.lists.request(start, screen=True)
+
+    def unpacked(self) -> list[Screened | Death]:
+        """What has come of it so far."""
+        self.ends.extend(map(_screened, self.lists.results))
+        self.lists.results.clear()
+        return self.ends
 
 
 class Repeating(_Closing):

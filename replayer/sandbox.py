@@ -145,6 +145,7 @@ class Sandbox:
         self._child: _Child | None = None
         self._ready = False
         self._closed = False
+        self._asked = timeout  # seconds for what was sent last
 
     def start(self) -> None:
         """Have a worker that waits for requests; `request` does this by itself.
@@ -161,12 +162,30 @@ class Sandbox:
         traceback if the handler raised; TypeError, ValueError, OverflowError or struct.error if the payload
         cannot be packed.
         """
+        self.send(payload, timeout=timeout)
+        return self.receive()
+
+    def send(self, payload: Any, *, timeout: float | None = None) -> None:
+        """The first half of `request`: the worker has something to do, and this process may do something else.
+
+        `receive` must follow before the next one.  Raises what `start` raises, and what packing does.
+        """
         seconds = self._timeout if timeout is None else timeout
         message = frame([seconds, payload])
         child = self._started()
         try:
             child.journal.note(0, 0)
-            return self._conclude(child, self._converse(child, message, seconds), seconds)
+            child.send(message)
+        except BaseException:
+            self._stop()
+            raise
+        self._asked = seconds
+
+    def receive(self) -> Any:
+        """The other half: the reply to what was sent, or the Death that it met.  The time begins to run here."""
+        assert self._child is not None, "nothing was sent"
+        try:
+            return self._conclude(self._child, self._await(self._child, self._asked), self._asked)
         except BaseException:  # KeyboardInterrupt above all: never leave the child behind
             self._stop()
             raise
@@ -248,8 +267,11 @@ class Sandbox:
     # ----------------------------------------------------------------------------------------- one request
 
     def _converse(self, child: _Child, message: bytes, seconds: float) -> _Event:
-        """Send, then wait; None when `seconds` pass without an answer and without a change of the journal."""
         child.send(message)
+        return self._await(child, seconds)
+
+    def _await(self, child: _Child, seconds: float) -> _Event:
+        """An answer or an end; None when `seconds` pass without either and without a change of the journal."""
         position, deadline = child.journal.position, time.monotonic() + seconds
         longest = min(seconds / 8, _LONGEST_STEP)
         while True:

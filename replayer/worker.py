@@ -96,22 +96,20 @@ def _ask_without_ppv(target: Target, journal: Journal) -> list[str]:
 
 
 class _Batches:
-    """Plays batches of one pair of shared lists after the other."""
+    """Plays batches that are in pairs of shared lists."""
 
     def __init__(self, target: Target, options: PlayOptions, journal: Journal):
         self._target = target
         self._options = options
         self._journal = journal
         self._screening: Screening | None = None
-        self._paths: tuple[str, str] = "", ""
-        self._lists: tuple[SharedList, ...] = ()
+        self._lists: dict[tuple[str, str], tuple[SharedList, SharedList]] = {}  # by their paths
 
     def take(self, sequences: str, results: str, start: int, screen: bool) -> None:
         """Play, or screen, the sequences from number `start` on, adding what came of each to the results."""
-        if self._paths != (sequences, results):
-            self._paths = sequences, results
-            self._lists = SharedList(sequences), SharedList(results)
-        given, out = self._lists
+        if (sequences, results) not in self._lists:
+            self._lists[sequences, results] = SharedList(sequences), SharedList(results)
+        given, out = self._lists[sequences, results]
         if screen:
             self._screen(given, out, start)
         else:
