@@ -4,9 +4,10 @@
     results     shared: what came of each that was played, in their order; b"" for one that the process died of
 
 A sequence is packed from the packed calls that it has in common with others.  Most are only screened
-(replayer.screening); one in `SAMPLE`, and those with calls on several threads, are played by the player, with
-every oracle looking.  When the process dies, another goes on with the lists as they are, and judges all of them at
-the end: nothing is made or played twice.
+(replayer.screening), one in `SAMPLE` with the closest watch on its texts.  The player, with every oracle looking,
+plays those with calls on several threads and one in `PLAYED`: it costs as much as hundreds of others.  When the
+process dies, another goes on with the lists as they are, and judges all of them at the end: nothing is made or
+played twice.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ from fuzz.growth import Growth
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
+from replayer.guards import Guard
 from replayer.sandbox_child import Journal, pack, unpack
 from replayer.screening import SYMBOLS, Screened, Screening, is_odd, screened
 from replayer.shared import SharedList
 from replayer.target import NativeTarget
 
-__all__ = ["SAMPLE", "NativeBatches"]
+__all__ = ["PLAYED", "SAMPLE", "NativeBatches"]
 
 SAMPLE = 64
-"""One sequence in so many is played by the player, with its oracles looking."""
+"""One sequence in so many has texts that nobody may use after their call (Guard.STRICT)."""
 
-_IDENTITY = 8 * SAMPLE  # one in so many also with the oracle of COM identity
+PLAYED = 32 * SAMPLE
+"""One sequence in so many is played by the player, with its oracles looking; without the core one in `SAMPLE`."""
+
 _SEGMENT = 64  # sequences between two looks at the time
 
 
@@ -40,8 +44,8 @@ class _Plan(NamedTuple):
     """What is known of the sequences of a batch, by their place in the list.
 
     `first`: how many sequences the earlier batches had.  `indexes`: their numbers in the batch.  `calls`: how many
-    they have.  `ends`: places of those that reach the call that ends the protocol.  `strict`: places of those that
-    the player plays.  `applied`: mutators, and how often.
+    they have.  `ends`: places of those that reach the call that ends the protocol.  `strict`: places of those
+    whose texts are watched closely, `played` of those that the player plays.  `applied`: mutators, and how often.
     """
 
     number: int
@@ -50,6 +54,7 @@ class _Plan(NamedTuple):
     calls: list[int]
     ends: list[int]
     strict: list[int]
+    played: list[int]
     applied: dict[str, int]
 
 
@@ -78,7 +83,8 @@ class NativeBatches:
         engine, terminal = self._engine, self._engine.contract.terminal
         used, avoid = engine.environment.used, engine.avoid
         pack_one, pack_any = self._fragments.sequence, self._fragments.any_sequence
-        plan = _Plan(number, number * size, [], [], [], [], {})
+        plan = _Plan(number, number * size, [], [], [], [], [], {})
+        every = PLAYED if self._screening.compiled else SAMPLE
         packed: list[bytes] = []
         made: list[list[Call]] = []
         applied: list[Any] = []
@@ -87,12 +93,12 @@ class NativeBatches:
                 continue
             place = len(packed)
             if engine.environment.threaded or (self._many_handles and _has_many_handles(calls)):
-                plan.strict.append(place)
+                plan.played.append(place)
                 packed.append(pack_any(calls))
             else:
                 packed.append(pack_one(calls))
                 if (plan.first + index) % SAMPLE == 0:
-                    plan.strict.append(place)
+                    (plan.strict if (plan.first + index) % every else plan.played).append(place)
             made.append(calls)
             plan.indexes.append(index)
             plan.calls.append(len(calls))
@@ -109,16 +115,18 @@ class NativeBatches:
         """Play what has no result yet, up to the deadline (time.monotonic seconds)."""
         place, plan = len(self._results), self._plan
         count = len(plan.indexes)
-        strict = iter([*[at for at in plan.strict if at >= place], count])
-        following = next(strict)
+        played, strict = set(plan.played), set(plan.strict)
+        apart = iter([*(at for at in sorted(played | strict) if at >= place), count])
+        following = next(apart)
         while place < count and (deadline is None or time.monotonic() < deadline):
+            stop, guard = min(following, place + _SEGMENT), Guard.RING
             if place == following:
-                self._play_strictly(place)
-                following = next(strict)
-                place += 1
-                continue
-            stop = min(following, place + _SEGMENT)
-            self._screening.play(self._sequences, self._results, place, stop)
+                following = next(apart)
+                stop, guard = place + 1, Guard.STRICT
+            if place in played:
+                self._play(place)
+            else:
+                self._screening.play(self._sequences, self._results, place, stop, guard=guard)
             place = stop
 
     def growing(self, oracles: Collection[str]) -> list[tuple[list[Call], str]]:
@@ -130,8 +138,8 @@ class NativeBatches:
         results = list(self._results)
         if len(results) < len(plan.indexes) or not all(results):
             return []
-        strict = set(plan.strict)
-        places = [place for place in range(len(results)) if place not in strict]
+        played = set(plan.played)
+        places = [place for place in range(len(results)) if place not in played]
         packed = self._sequences.pick(set(places))
         found = self._growth.culprits([packed[place] for place in places], oracles)
         return [(self._calls(places[at]), oracle) for at, oracle in found]
@@ -147,13 +155,13 @@ class NativeBatches:
         plan = self._plan
         batch = Batch(plan.number)
         results = list(self._results)
-        strict = set(plan.strict)
+        by_player = set(plan.played)
         looked_at = [
-            place for place, result in enumerate(results) if result and (place in strict or is_odd(result))
+            place for place, result in enumerate(results) if result and (place in by_player or is_odd(result))
         ]
         for place in looked_at:
             calls, result = self._calls(place), results[place]
-            troubles = unpack(result) if place in strict else self._troubles(calls, screened(result))
+            troubles = unpack(result) if place in by_player else self._troubles(calls, screened(result))
             for trouble in troubles:
                 self._engine.report(batch, plan.indexes[place], calls, trouble, level)
         played = {place for place, result in enumerate(results) if result}
@@ -176,10 +184,10 @@ class NativeBatches:
             return self._made[place]
         return unpack_calls(self._sequences.pick((place,))[place], self._interface)
 
-    def _play_strictly(self, place: int) -> None:
+    def _play(self, place: int) -> None:
         number = self._plan.indexes[place] + self._plan.first
         journal = Numbered(self._journal, place)
-        trouble = self._engine.screen.strictly(self._calls(place), journal, identity=number % _IDENTITY == 0)
+        trouble = self._engine.screen.strictly(self._calls(place), journal, identity=number % PLAYED == 0)
         self._results.append(pack([trouble] if trouble else []))
 
     def _troubles(self, calls: list[Call], seen: Screened) -> list[str]:

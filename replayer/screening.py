@@ -83,35 +83,42 @@ class Screening:
         self._slow_ns = int(slow * 1e9)
         self._cells: Any = journal.cells if journal is not None else bytearray(16)
         self._core = native.core_of("replayer").module
-        self._screen: Any = None
+        self._screens: dict[Guard, Any] = {}
         if self._core is not None:
             with contextlib.suppress(ValueError):  # an interface that the core does not take
-                player = self._core.player(describe(target.interface), int(Guard.RING), 0, 0)
-                iid = uuid.UUID(target.interface.iid).bytes_le
-                self._screen = self._core.screen(player, target.entry, iid)
+                self._screen(Guard.RING)
         self._by_ctypes = _ByCtypes(target, self._cells, self._slow_ns)
 
     @property
     def compiled(self) -> bool:
         """Whether the compiled core is in use."""
-        return self._screen is not None
+        return bool(self._screens)
 
-    def play(self, sequences: SharedList, results: SharedList, start: int = 0, stop: int | None = None) -> None:
+    def play(
+        self,
+        sequences: SharedList,
+        results: SharedList,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        guard: Guard = Guard.RING,
+    ) -> None:
         """Play the sequences from number `start` up to `stop`, appending to the results.
 
         None has calls of IUnknown, or of several threads.  A sequence ends early at a call that cannot be made.
-        Raises TargetError if the target gives no instance.
+        `guard`: how closely texts are watched, with the compiled core.  Raises TargetError if the target gives no
+        instance.
         """
         if stop is None:
             stop = len(sequences)
         if not self.compiled:
             self._by_ctypes.play(sequences, results, start, stop)
             return
-        number = start
+        number, screen = start, self._screen(guard)
         while True:
             with sequences.buffer() as given, results.buffer() as out:
                 status, number, needed, answer = self._core.play_list(
-                    self._screen, given, out, self._cells, number, stop, self._slow_ns
+                    screen, given, out, self._cells, number, stop, self._slow_ns
                 )
             if status == _NO_ROOM:
                 results.make_room(needed)
@@ -123,6 +130,13 @@ class Screening:
                 raise ValueError("a list of sequences is damaged")
             else:
                 raise MemoryError
+
+    def _screen(self, guard: Guard) -> Any:
+        if guard not in self._screens:
+            player = self._core.player(describe(self._target.interface), int(guard), 0, 0)
+            iid = uuid.UUID(self._target.interface.iid).bytes_le
+            self._screens[guard] = self._core.screen(player, self._target.entry, iid)
+        return self._screens[guard]
 
 
 def _refusal(target: NativeTarget, answer: int) -> TargetError:

@@ -13,11 +13,12 @@ from sequences import CALLBACK, GOOD, calls, trace
 from fuzz import generate
 from fuzz.campaign import Campaign, CampaignOptions, Summary
 from fuzz.engine import Batch, Engine
-from fuzz.native import SAMPLE, NativeBatches
+from fuzz.native import PLAYED, SAMPLE, NativeBatches
 from recorder.calls import Call, Handle
 from recorder.contract import Level, contract_of
 from recorder.text import call_text
 from replayer.batches import unpack_calls
+from replayer.guards import Guard
 from replayer.sandbox_child import Journal
 from replayer.screening import screened
 from replayer.shared import SharedList
@@ -84,25 +85,43 @@ def test_a_batch_is_the_engines(
     assert sum(batch.applied.values()) > 35
 
 
-def test_a_sample_is_played_strictly(
+def test_the_player_plays_what_screening_cannot(
     batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList]
 ) -> None:
-    """And so is what has calls on several threads, or handles that screening has not."""
+    """What has calls on several threads, or handles that screening has not; and a few of all."""
     many = [*calls(GOOD[1]), Call("Done", (Handle(11), 0))]
     made = batches(seeds=[*SEEDS, many])
-    strict: Counter[str] = Counter()
-    for number in range(12):
+    why: Counter[str] = Counter()
+    for number in range(2 * PLAYED // SIZE):
         played(made, number, Level.LENIENT)
         for place, (blob, result) in enumerate(zip(in_list(lists[0]), list(lists[1]), strict=True)):
             if len(result) == 1:  # the player's: an empty list of troubles
-                sampled = (number * SIZE + place) % SAMPLE == 0
+                sampled = (number * SIZE + place) % PLAYED == 0
                 threads = any(call.thread for call in blob)
                 handles = any(isinstance(a, Handle) and a.token > 7 for call in blob for a in call.args)
-                strict["sampled" if sampled else "threads" if threads else "handles" if handles else "why?"] += 1
+                why["sampled" if sampled else "threads" if threads else "handles" if handles else "why?"] += 1
             else:
                 assert screened(result).complete and len(screened(result).values) == len(blob)
-    assert strict["sampled"] == 12 * SIZE // SAMPLE + 1
-    assert strict["threads"] and strict["handles"] and not strict["why?"]
+    assert why["sampled"] == 2
+    assert why["threads"] and why["handles"] and not why["why?"]
+
+
+def test_a_sample_has_texts_that_nobody_may_use_after_their_call(
+    batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = batches()
+    guards: dict[int, Guard] = {}
+    play = made._screening.play
+
+    def noted(given: SharedList, out: SharedList, start: int, stop: int, *, guard: Guard) -> None:
+        guards.update(dict.fromkeys(range(start, stop), guard))
+        play(given, out, start, stop, guard=guard)
+
+    monkeypatch.setattr(made._screening, "play", noted)
+    played(made, 1, Level.CONFORMING)
+    strict = [place for place, guard in guards.items() if guard is Guard.STRICT]
+    assert strict == [place for place in range(SIZE) if (SIZE + place) % SAMPLE == 0]
+    assert len(lists[1]) == len(guards) == SIZE
 
 
 def test_another_process_goes_on_where_one_died(
