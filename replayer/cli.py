@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from recorder.calls import Trace
 from recorder.contract import Level
 from recorder.errors import TraceError
 from recorder.interface import Interface
@@ -24,6 +25,7 @@ from replayer.corpus import find_traces, load, recorded_interface
 from replayer.doctor import diagnosis, told
 from replayer.export import script_of
 from replayer.export_cpp import CPP, to_cpp
+from replayer.export_perfetto import to_perfetto
 from replayer.export_pytest import PYTEST, to_pytest
 from replayer.isolation import Limits, open_player
 from replayer.oracles import CODES, ORACLES
@@ -233,28 +235,31 @@ class _ErrorLines:
             click.echo("synctape: interrupted", err=True)
 
 
-_FORMS = {form.name: (form, write) for form, write in ((CPP, to_cpp), (PYTEST, to_pytest))}
+_FORMS: dict[str, Callable[[Trace, str], str]] = {
+    "cpp": lambda trace, name: to_cpp(script_of(trace, CPP, name)),
+    "pytest": lambda trace, name: to_pytest(script_of(trace, PYTEST, name)),
+    "perfetto": to_perfetto,
+}
 
 
-@click.command(short_help="Turn a trace into a C++ program or a pytest file that stands alone.")
+@click.command(short_help="Turn a trace into a program or test that stands alone, or into a timeline.")
 @click.argument("path", metavar="TRACE", type=click.Path(path_type=Path))
 @click.option("--to", "form_name", type=click.Choice(list(_FORMS)), required=True, help="What to write.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to, else to stdout.")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 def export(*, path: Path, form_name: str, output: Path | None, force: bool) -> None:
-    """Turn a trace into a C++ program or a pytest file that stands alone.
+    """Turn a trace into a C++ program or a pytest file that stands alone, or into a timeline for Perfetto.
 
-    What is written makes the trace's calls on a callback factory of yours and needs nothing of synctape.  For a
+    A program or test makes the trace's calls on a callback factory of yours and needs nothing of synctape.  For a
     trace that was kept for a finding it is red while that bug lives and green after; for any other one it is red
     when the callback crashes, hangs, lets an exception out, fails a call that keeps to the contract, or mistreats
-    a handle.
+    a handle.  A timeline shows the calls as they were captured, in Perfetto's viewer.
 
     Exit code: 0 written, 2 bad input, or a trace whose finding the file could not show.
     """
-    form, write = _FORMS[form_name]
     if not path.is_file():
         raise TraceError("no such file", path=path)
-    source = write(script_of(load(path), form, path.name))
+    source = _FORMS[form_name](load(path), path.name)
     if output is None:
         click.echo(source, nl=False)
         return

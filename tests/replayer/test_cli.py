@@ -481,7 +481,10 @@ def test_another_interface_is_recorded_through_com_too(bars: Any) -> None:
 # --- export ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("form", "begins"), [("cpp", "// Replays 4 calls"), ("pytest", 'r"""Replays 4 calls')])
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("cpp", "// Replays 4 calls"), ("pytest", 'r"""Replays 4 calls'), ("perfetto", '{"displayTimeUnit": "ns"')],
+)
 def test_export_writes_to_a_file_or_to_stdout(form: str, begins: str, tmp_path: Path) -> None:
     path, output = save(tmp_path, "good", trace(*GOOD)), tmp_path / "exported"
     shown = CliRunner().invoke(main, ["export", str(path), "--to", form])
