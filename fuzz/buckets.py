@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recorder import provenance
 from recorder.calls import Call, Header, Trace
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
@@ -79,11 +80,9 @@ def finding_trace(found: Found, interface: Interface, spec: str, *, original: bo
     header = Header(
         interface=interface,
         target={"spec": spec},
-        provenance={
-            "kind": "finding",
-            "origin": found.origin,
-            "minimised": not original,
-            "finding": {
+        provenance=provenance.finding(
+            found.origin,
+            {
                 "code": finding.code,
                 "oracle": finding.oracle,
                 "method": finding.method,
@@ -95,7 +94,8 @@ def finding_trace(found: Found, interface: Interface, spec: str, *, original: bo
                 "seconds": round(found.seconds, 3),
                 "executions": found.executions,
             },
-        },
+            minimised=not original,
+        ),
     )
     return Trace.from_calls(found.original if original else found.calls, header)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from recorder.callback import recording
 from recorder.calls import Trace
 from recorder.errors import TraceError
+from recorder.provenance import captured
 from recorder.samples import mail_folders
 from recorder.trace import read_trace
 from recorder.writer import live_header
@@ -39,11 +40,7 @@ def capture_scenarios(folder: Path, *, overwrite: bool = False) -> Iterator[tupl
                 raise TraceError("exists already; it is left as it is", path=path)
             path.unlink()
         header = live_header(
-            provenance={
-                "kind": "captured",
-                "provider": f"{provider.__module__}:{provider.__name__}",
-                "scenario": name,
-            },
+            provenance=captured(provider=f"{provider.__module__}:{provider.__name__}", scenario=name),
         )
         with recording(SendReceiveDialog(), path, header=header) as callback:
             provider(callback)

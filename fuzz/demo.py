@@ -16,6 +16,7 @@ from fuzz.buckets import sequence_lines
 from fuzz.campaign import Campaign, CampaignOptions
 from recorder.callback import recording
 from recorder.contract import lint
+from recorder.provenance import captured
 from recorder.samples import mail_folders
 from recorder.text import call_text
 from recorder.trace import read_trace
@@ -63,7 +64,8 @@ class _Demo:
         self._title(1, "Record: a provider synchronises mail folders, a recording callback stands in between")
         for name in _SCENARIOS:
             path = self.folder / f"{name}.tape"
-            header = live_header(provenance={"kind": "captured", "scenario": name})
+            provider = f"{mail_folders.__name__}:{name}"
+            header = live_header(provenance=captured(provider=provider, scenario=name))
             with recording(HastySendReceiveDialog(), path, header=header) as callback:
                 getattr(mail_folders, name)(callback)
             trace = read_trace(path)

@@ -17,6 +17,7 @@ from recorder import hresult
 from recorder.calls import Argument, Call, Enter, Event, Handle, Header, Leave, Outcome, Thread, Trace
 from recorder.errors import TraceError
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from recorder.provenance import imported
 
 __all__ = ["import_capture"]
 
@@ -53,7 +54,7 @@ def import_capture(path: str | os.PathLike[str]) -> Trace:
             raise TraceError(message, path=path) from None
     if not played:
         raise TraceError("holds no captured calls", path=path)
-    return _trace(path.stem, meta, played)
+    return _trace(path.name, meta, played)
 
 
 def _call(entry: dict[str, Any], tokens: dict[int, int]) -> tuple[Call, Outcome]:
@@ -70,7 +71,7 @@ def _call(entry: dict[str, Any], tokens: dict[int, int]) -> tuple[Call, Outcome]
     return call, Outcome(value=answer, elapsed_ns=int(entry["dur_us"]) * 1000)
 
 
-def _trace(scenario: str, meta: dict[str, Any], played: list[tuple[Call, Outcome]]) -> Trace:
+def _trace(source: str, meta: dict[str, Any], played: list[tuple[Call, Outcome]]) -> Trace:
     """Enters and leaves in the order of their times; what shares a moment stays in the capture's order."""
     moments: list[tuple[int, int, Event]] = []
     for number, (call, outcome) in enumerate(_by_entry(played)):
@@ -82,11 +83,11 @@ def _trace(scenario: str, meta: dict[str, Any], played: list[tuple[Call, Outcome
         interface=IMAPI_SYNC_PROGRESS_CALLBACK,
         tick_ns=1000,
         sync_flags=int(flags, 16) if isinstance(flags, str) else flags,
-        provenance={
-            "kind": "captured",
-            "scenario": meta.get("scenario", scenario),
+        provenance=imported(
+            source,
+            scenario=meta.get("scenario", Path(source).stem),
             **{key: meta[key] for key in ("note", "style", "provider", "server") if meta.get(key)},
-        },
+        ),
     )
     threads = 1 + max(call.thread for call, _ in played)
     return Trace(header, tuple(event for _, _, event in moments), (Thread(),) * threads)

@@ -29,6 +29,7 @@ from recorder.calls import Outcome, OutcomeKind
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
+from recorder.provenance import captured
 
 if TYPE_CHECKING:
     from recorder.provider import Provider
@@ -145,7 +146,7 @@ def record(
             "flags": mask,
             "overwrite": force,
             "target": target,
-            "provenance": {"kind": "captured", "provider": provider_spec},
+            "provenance": captured(provider=provider_spec),
         }
         code = _record(provider, path, keywords, output, provider_spec)
     sys.exit(code)

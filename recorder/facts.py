@@ -11,6 +11,7 @@ from typing import Any
 
 from recorder.calls import Argument, Handle, Header, Opaque
 from recorder.encoding import MAX_HEX_DIGITS
+from recorder.provenance import captured
 
 __all__ = ["TICK_BITS", "integer", "live_header", "process_facts", "storable"]
 
@@ -99,5 +100,6 @@ def live_header(**fields: Any) -> Header:
         "tick_ns": 1 << TICK_BITS,
         "pointer_size": struct.calcsize("P"),
         "process": process_facts(),
+        "provenance": captured(recorder="synctape"),
     }
     return Header(**{**facts, **fields})

@@ -32,6 +32,7 @@ from recorder.host import load_host
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.library import is_library
 from recorder.native_provider import TIMEOUT, NativeRun, record_native
+from recorder.provenance import captured
 from recorder.provider import current_folder_importable, module_version
 
 __all__ = ["Isolated", "record_isolated"]
@@ -170,7 +171,7 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
             callback=job["callback"],
             overwrite=job["overwrite"],
             target=target,
-            provenance={"kind": "captured", "provider": job["spec"]},
+            provenance=captured(provider=job["spec"]),
         )
     return {"run": dataclasses.asdict(run)}
 

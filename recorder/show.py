@@ -50,6 +50,7 @@ from recorder.calls import (
 from recorder.contract import Level, Monitor, Violation, contract_of
 from recorder.errors import TextError, TraceError
 from recorder.interface import Interface, Method, Type
+from recorder.provenance import told
 from recorder.provider import flag_names
 from recorder.rules import Rule
 from recorder.text import call_text, escape, from_text, is_text, outcome_text, text_lines
@@ -202,8 +203,13 @@ def summary(trace: TraceInput) -> list[tuple[str, str]]:
         rows.append(("recorded", _date(header.created_ns)))
     if header.sync_flags is not None:
         rows.append(("flags", _flags(header.sync_flags)))
-    facts = (("target", header.target), ("provenance", header.provenance), ("process", header.process))
-    rows += [(name, _facts(fact)) for name, fact in facts if fact]
+    if header.target:
+        rows.append(("target", _facts(header.target)))
+    if header.provenance:
+        words = told(header.provenance)
+        rows.append(("provenance", _facts(header.provenance) if words is None else escape(words)))
+    if header.process:
+        rows.append(("process", _facts(header.process)))
     if header.redaction:
         rows.append(("redaction", escape(header.redaction)))
     if header.extra:

@@ -32,7 +32,10 @@ def test_calls_times_threads_and_answers_are_kept(tmp_path: Path) -> None:
     assert [c.time_ns for c in trace.calls] == [10_000, 20_000, 200_000]
     assert [p.outcome.value for p in trace.played if p.outcome] == [0, 0, -2147467259]
     assert trace.header.sync_flags == 0x82
-    assert trace.header.provenance["scenario"] == "two" and trace.header.provenance["server"] == "dovecot"
+    assert trace.header.provenance == {
+        **{"kind": "imported", "source": "two.jsonl", "scenario": "two"},
+        **{"provider": "imaplib", "server": "dovecot"},
+    }
     assert [type(e).__name__ for e in trace.events] == ["Enter", "Enter", "Leave", "Leave", "Enter", "Leave"]
     assert load_trace(dump_trace(trace)) == trace
 
