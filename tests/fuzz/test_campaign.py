@@ -129,6 +129,7 @@ def test_another_bug_is_found_though_nearly_every_sequence_kills() -> None:
     assert summary.progress.deaths > 30 and summary.progress.kept > 5
 
 
+@pytest.mark.slow
 def test_what_waits_in_native_code_is_a_hang_and_does_not_end_the_search() -> None:
     seen = trace('Error(E_FAIL, "gone")', "Done(NULL, E_FAIL)")
     options = CampaignOptions(seed=1, max_time=60, max_runs=6, timeout=0.3, batch=6)
@@ -139,6 +140,7 @@ def test_what_waits_in_native_code_is_a_hang_and_does_not_end_the_search() -> No
     assert summary.progress.runs == 6 and summary.progress.deaths
 
 
+@pytest.mark.slow
 def test_a_hang_that_takes_time_to_be_one_stays_well_beyond_it() -> None:
     endless = trace('Progress("x", 4294967295, 4294967295)', "Done(NULL, S_OK)")
     options = CampaignOptions(seed=1, max_time=60, max_runs=10, timeout=0.5, exit_first=True)
@@ -157,6 +159,7 @@ def test_a_hang_is_found_with_its_place_and_does_not_end_the_search() -> None:
     assert summary.progress.runs == 300 and summary.stopped == "runs"
 
 
+@pytest.mark.slow
 @limits_memory
 def test_memory_that_runs_out_is_a_finding() -> None:
     long = Trace.from_calls([Call("Progress", ("x" * 70_000, 1, 2)), Call("Done", (None, 0))])

@@ -442,6 +442,7 @@ def fails(host: type[Host]) -> Callable[[list[Call]], bool]:
     return wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", MINIMAL, ids=lambda h: h.__name__)
 def test_shrinking_ends_at_the_minimal_sequence(host: type[Host]) -> None:
     assert find(call_sequences(), fails(host)) == list(sequences.calls(*MINIMAL[host]))

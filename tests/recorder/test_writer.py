@@ -482,7 +482,7 @@ callback = RecordingCallback(Host(), sys.argv[1])
 signal.signal(signal.SIGVTALRM, handler)
 signal.setitimer(signal.ITIMER_VIRTUAL, 0.0003, 0.0003)
 index = 0
-while count < 200:
+while count < 60:
     callback.Progress("text %d" % (index % 3000), index, 9)
     index += 1
 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
