@@ -6,12 +6,13 @@ import contextlib
 import difflib
 import json
 import math
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -21,6 +22,7 @@ from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import find_interface
 from recorder.rules import RULES
+from replayer.annotations import AnnotationReport
 from replayer.corpus import find_traces, load, recorded_interface
 from replayer.doctor import diagnosis, told
 from replayer.export import script_of
@@ -32,9 +34,11 @@ from replayer.oracles import CODES, ORACLES
 from replayer.oracles import explain as explain_code
 from replayer.player import PlayOptions
 from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line, shown
+from replayer.sarif import SarifReport
+from replayer.step_summary import StepSummary
 from replayer.verdict import Judging, Status, Verdict, replay_files, require_target
 
-__all__ = ["Terminated", "doctor", "explain", "export", "replay", "stoppable"]
+__all__ = ["Terminated", "doctor", "explain", "export", "replay", "report_options", "stoppable", "wanted_reports"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -77,6 +81,65 @@ def _oracles(context: click.Context, parameter: click.Parameter, values: tuple[s
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ORACLES)}"
             raise click.BadParameter(f"no oracle {name!r}; {hint}")
     return frozenset(values)
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def report_options(command: _Command) -> _Command:
+    """The options of the reports that both `replay` and `fuzz` write; `wanted_reports` takes their values."""
+    for option in (
+        click.option(
+            "--annotations",
+            type=click.Choice(["auto", "github", "none"]),
+            default="auto",
+            show_default=True,
+            help="Annotations for GitHub on stdout; auto: in GitHub Actions.",
+        ),
+        click.option(
+            "--summary",
+            type=_FILE,
+            metavar="FILE",
+            help="Write a page in Markdown.  In GitHub Actions the step's summary gets one, too.",
+        ),
+        click.option("--sarif", type=_FILE, metavar="FILE", help="Write a SARIF 2.1.0 report."),
+        click.option("--junit", type=_FILE, metavar="FILE", help="Write a JUnit report."),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted_reports(
+    target: str,
+    command: Callable[[Verdict], str],
+    *,
+    junit: Path | None,
+    sarif: Path | None,
+    summary: Path | None,
+    annotations: str,
+    as_json: bool = False,
+    name: str = "synctape replay",
+    facts: Callable[[], Iterable[str]] = lambda: (),
+) -> list[Report]:
+    """The reports that were asked for, by options or by running in GitHub Actions."""
+    on_github = os.environ.get("GITHUB_ACTIONS") == "true"
+    reports: list[Report] = []
+    if junit is not None:
+        reports.append(JUnitReport(junit, target, command, name=name))
+    if sarif is not None:
+        reports.append(SarifReport(sarif, target, command, warn=_warn))
+    if summary is not None:
+        reports.append(StepSummary(summary, target, command, heading=name, facts=facts))
+    if on_github and (page := os.environ.get("GITHUB_STEP_SUMMARY")):
+        reports.append(StepSummary(page, target, command, heading=name, facts=facts, append=True))
+    if annotations == "github" or (annotations == "auto" and on_github):
+        reports.append(AnnotationReport(sys.stderr if as_json else sys.stdout, target, command))
+    return reports
+
+
+def _warn(line: str) -> None:
+    click.echo(f"synctape: warning: {line}", err=True)
 
 
 @click.command(short_help="Play recorded traces on a callback implementation and judge its answers.")
@@ -136,14 +199,13 @@ def _oracles(context: click.Context, parameter: click.Parameter, values: tuple[s
     metavar="NAME",
     help="Use the target as NAME or module:NAME, whatever the traces say.",
 )
-@click.option(
-    "--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write a JUnit report."
-)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of text.")
+@report_options
 @click.pass_context
 @stoppable()
 def replay(
     context: click.Context,
+    /,
     *,
     paths: tuple[str, ...],
     target: str,
@@ -158,8 +220,8 @@ def replay(
     match_results: bool,
     disable: frozenset[str],
     interface_name: str | None,
-    junit: Path | None,
     as_json: bool,
+    **wanted: Any,
 ) -> None:
     """Play recorded traces on a callback implementation and judge its answers.
 
@@ -177,8 +239,8 @@ def replay(
     limits = Limits(timeout, memory)
     with open_player(target, interface, isolate=isolate, options=options, limits=limits) as player:
         require_target(player)
-        reports: list[Report] = [] if junit is None else [JUnitReport(junit, target, command)]
-        reports += [_ErrorLines(), _on_stdout(as_json, command)]  # what is printed is in the file, too
+        reports = wanted_reports(target, command, as_json=as_json, **wanted)
+        reports += [_ErrorLines(), _on_stdout(as_json, command)]  # what is printed is in the files, too
         summary = report(replay_files(files, player, judging), reports, len(files))
     context.exit(summary.exit_code)
 
@@ -204,7 +266,9 @@ def _given_options(context: click.Context) -> list[str]:
     return given
 
 
-_NOT_REPEATED = frozenset({"paths", "target", "junit", "as_json", "isolate", "level"})
+_NOT_REPEATED = frozenset(
+    {"paths", "target", "junit", "sarif", "summary", "annotations", "as_json", "isolate", "level"}
+)
 
 
 def _spelled(parameter: click.Parameter, value: Any) -> Iterator[str]:

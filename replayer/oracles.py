@@ -61,10 +61,21 @@ class Finding:
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that stay the same from run to run."""
-        return hashlib.sha256("\0".join(self.bucket).encode("utf-8", "backslashreplace")).hexdigest()[:12]
+        return _digest(*self.bucket)
+
+    @property
+    def likeness(self) -> str:
+        """Twelve hex digits that stay the same even when the target's lines move: a hint, where the fingerprint
+        is an identity.  Two bugs of one kind in one function have the same."""
+        return _digest(self.code, self.method, _MOVES.sub("", self.place), _shape(self.message))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
 _ANYWHERE = ("hang", "memory")
+_MOVES = re.compile(r":\d+(?= in |$)|\+0x[0-9a-f]+")  # a line, or an offset into a library
 _LINE = re.compile(r":\d+ in ")
 
 

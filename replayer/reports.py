@@ -5,6 +5,8 @@
     JSON     one object a line: a trace's as it ends, at last {"summary": ...}
     JUnit    testsuites > testsuite > testcase, one for each trace; the file appears whole or not at all
 
+SARIF, GitHub's annotations and its step summary have modules of their own (sarif, annotations, step_summary).
+
 Text from traces and targets is shown with everything escaped that does not print, so that it can neither drive a
 terminal nor break XML.
 """
@@ -43,10 +45,13 @@ __all__ = [
     "TextReport",
     "failure_text",
     "marked_calls",
+    "played_line",
     "report",
     "reproduce_line",
+    "require_folder",
     "shown",
     "verdict_json",
+    "write_whole",
 ]
 
 
@@ -147,7 +152,7 @@ def marked_calls(run: Run, numbers: Iterable[int]) -> Iterator[str]:
         if number > last + 1:
             yield f"  {'':{width}}  … {number - last - 1} calls"
         mark = ">" if number in failing else " "
-        yield shown(f"{mark} {number:{width}}  {_line(played[number], run.trace.interface, threads)}")
+        yield shown(f"{mark} {number:{width}}  {played_line(played[number], run.trace.interface, threads)}")
         last = number
     if last + 1 < len(played):
         yield f"  {'':{width}}  … {len(played) - last - 1} calls"
@@ -162,7 +167,8 @@ def _kept(count: int, failing: set[int]) -> list[int]:
     return sorted(number for number in kept if 0 <= number < count)
 
 
-def _line(played: PlayedCall, interface: Interface, threads: bool) -> str:
+def played_line(played: PlayedCall, interface: Interface, threads: bool = False) -> str:
+    """A call and what came of it; `threads`: with its thread before it."""
     thread = f"t{played.call.thread} " if threads else ""
     call = played.call._replace(args=tuple(map(_short, played.call.args)))
     return f"{thread}{call_text(call, interface)}{_came_of(played.outcome, interface, call.method)}"
@@ -413,17 +419,17 @@ class JsonReport:
 class JUnitReport:
     """A JUnit file, written at the end.  Raises SynctapeError at once if its folder cannot be made."""
 
-    def __init__(self, path: str | Path, target: str, command: Callable[[Verdict], str]):
-        self._path = Path(path)
+    def __init__(
+        self, path: str | Path, target: str, command: Callable[[Verdict], str], *, name: str = "synctape replay"
+    ):
+        self._path = require_folder(path)
+        self._suite = f"{name} {shown(target)}"
         self._target = target
         self._command = command
         self._began = datetime.now(UTC)
         self._cases: list[ET.Element] = []
         self._seconds = 0.0
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None
+        self._skipped = 0
 
     def verdict(self, verdict: Verdict) -> None:
         self._seconds += verdict.seconds
@@ -440,6 +446,9 @@ class JUnitReport:
             _problem(case, "failure", codes, message, failure_text(verdict, self._command(verdict)))
         elif verdict.status is Status.ERROR:
             _problem(case, "error", "replay", verdict.message, self._command(verdict))
+        elif verdict.excuse:
+            self._skipped += 1
+            ET.SubElement(case, "skipped", {"message": shown(verdict.excuse)})
         if spoken := "\n".join(_notes(verdict)):
             ET.SubElement(case, "system-out").text = spoken
 
@@ -447,7 +456,7 @@ class JUnitReport:
         if summary.stopped:
             missing = f"{summary.planned - summary.traces} of {summary.planned} traces were not replayed"
             _problem(self._case("the whole run", 0.0), "error", "stopped", summary.stopped, missing)
-        _write_whole(self._path, self._document(summary))
+        write_whole(self._path, self._document(summary))
 
     def _case(self, name: str, seconds: float) -> ET.Element:
         attributes = {"classname": shown(self._target), "name": shown(name), "time": f"{seconds:.3f}"}
@@ -460,14 +469,12 @@ class JUnitReport:
             "tests": str(len(self._cases)),
             "failures": str(summary.counts[Status.FAILED]),
             "errors": str(summary.counts[Status.ERROR] + bool(summary.stopped)),
-            "skipped": "0",
+            "skipped": str(self._skipped),
             "time": f"{self._seconds:.3f}",
         }
         root = ET.Element("testsuites", {"name": "synctape", **counts})
         facts = {"timestamp": self._began.isoformat(timespec="seconds"), "hostname": shown(platform.node())}
-        suite = ET.SubElement(
-            root, "testsuite", {"name": f"synctape replay {shown(self._target)}", **counts, **facts}
-        )
+        suite = ET.SubElement(root, "testsuite", {"name": self._suite, **counts, **facts})
         suite.extend(self._cases)
         ET.indent(root)
         document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -490,7 +497,19 @@ def _notes(verdict: Verdict) -> Iterator[str]:
     yield from map(shown, verdict.notes)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def require_folder(path: str | Path) -> Path:
+    """The path, whose folder is there now.  Raises SynctapeError if it cannot be made, or is what is named."""
+    path = Path(path)
+    if path.is_dir():
+        raise SynctapeError(f"{path}: is a folder, not a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
     """The file appears complete or not at all.  Raises SynctapeError."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -56,7 +56,8 @@ class Verdict:
 
     `findings` count; those in `beyond` lie at a level beyond the one that was asked for.  `message` says in a
     line why it is FIXED or an ERROR, and of a FAILED regression what became of its finding.  `notes` are lines
-    about the replay itself.  `run` is None if nothing was played.
+    about the replay itself.  `excuse` says why the findings of one that PASSED do not count: they are known, or
+    were not seen again.  `run` is None if nothing was played.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Verdict:
     run: Run | None = None
     seconds: float = 0.0
     path: Path | None = None
+    excuse: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ TESTS = Path(__file__).parent
 if str(TESTS) not in sys.path:
     sys.path.append(str(TESTS))  # at the end: the floors' own folders here must not hide the floors
 
+for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+    os.environ.pop(name, None)  # what is printed is the same wherever tests run
+
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | Path], Path]:

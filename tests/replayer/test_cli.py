@@ -93,6 +93,32 @@ def test_a_crash_and_a_hang_do_not_keep_the_next_trace_from_being_replayed(corpu
     assert len([*ET.parse("out/junit.xml").iter("testcase")]) == 4
 
 
+def test_reports_for_ci_are_there_although_the_target_crashes(corpus: Path) -> None:
+    save(corpus, "a-crash", trace(STEP, "Progress(NULL, 1, 0)", "Done(NULL, S_OK)"))
+    options = ("--sarif", "out/a.sarif", "--summary", "out/a.md", "--annotations", "github")
+    result = replay("tapes", *options, target="targets.segfaults:Host")
+    assert result.exit_code == 1
+    (sarif,) = json.loads(Path("out/a.sarif").read_text("utf-8"))["runs"]
+    assert {found["ruleId"] for found in sarif["results"]} == {"X1"}
+    assert "X1" in Path("out/a.md").read_text("utf-8")
+    errors = [line for line in result.stdout.splitlines() if line.startswith("::error ")]
+    assert errors and "title=X1 in Progress::" in errors[0]
+
+
+def test_in_github_actions_annotations_and_summary_come_by_themselves(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "::" not in replay("tapes/plain.tape", target=NULL_TEXT).stdout
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
+    (tmp_path / "step.md").write_text("before\n", "utf-8")
+    result = replay("tapes", "--json", target=NULL_TEXT)
+    assert all(isinstance(json.loads(line), dict) for line in result.stdout.splitlines())
+    assert result.stderr.startswith("::error file=")
+    assert (tmp_path / "step.md").read_text("utf-8").startswith("before\n## synctape replay: ")
+    assert "::error" not in replay("tapes", "--annotations", "none", target=NULL_TEXT).stdout
+
+
 def test_a_hang_is_told_with_the_stack(corpus: Path) -> None:
     save(corpus, "a-hang", trace('Progress("%s", 0, 1)'))
     result = replay("tapes", "--timeout", "0.3", target="targets.hangs_on_text:Host")

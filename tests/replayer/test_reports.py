@@ -8,6 +8,7 @@ import re
 import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -341,11 +342,22 @@ def test_a_junit_file_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(SynctapeError, match="cannot be written: "):
         JUnitReport(tmp_path / "file" / "junit.xml", "host:make", command)
-    (tmp_path / "folder").mkdir()
     late = JUnitReport(tmp_path / "folder", "host:make", command)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SynctapeError, match="folder: is a folder"):
+        JUnitReport(tmp_path / "folder", "host:make", command)
     with pytest.raises(SynctapeError, match="folder: cannot be written: "):
         late.end(Summary(0))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_does_not_count_is_skipped_in_junit_and_says_why(tmp_path: Path) -> None:
+    excused = replace(FAILED, status=Status.PASSED, excuse="known since 2026-05-01")
+    summary = report([excused], [JUnitReport(tmp_path / "junit.xml", "host:make", command)], 1)
+    root = ET.parse(tmp_path / "junit.xml").getroot()
+    assert (root.attrib["failures"], root.attrib["skipped"], summary.exit_code) == ("0", "1", 0)
+    (skipped,) = root.iter("skipped")
+    assert skipped.attrib["message"] == "known since 2026-05-01"
 
 
 # ------------------------------------------------------------------------------------------------ interrupted
