@@ -106,7 +106,8 @@ def fuzz(**options: Any) -> None:
     junit = (
         JUnitReport(junit_path, spec, lambda verdict: _reproduce(summary, verdict, spec)) if junit_path else None
     )
-    with stoppable(), LiveProgress(quiet=as_json) as live:
+    max_time, max_runs = campaign_options.max_time, campaign_options.max_runs
+    with stoppable(), LiveProgress(spec, max_time=max_time, max_runs=max_runs, quiet=as_json) as live:
         campaign = Campaign(
             spec,
             seeds,

@@ -42,6 +42,8 @@ class Progress:
 
     `kept` counts sequences that brought something new, `ended` those that reach the call that ends the protocol,
     `deaths` those at which the searching process died, `unconfirmed` those that failed once and not again.
+    `covered` of `sites` places of the target's code were reached, and `states` shapes of its visible state seen.
+    `transitions` counts calls by the contract's state before them and their method.
     `history` is how it came here, as far as `note` was called on the way.
     """
 
@@ -51,6 +53,7 @@ class Progress:
     kept: int = 0
     covered: int = 0
     sites: int = 0
+    states: int = 0
     seconds: float = 0.0
     corpus: int = 0
     deaths: int = 0
@@ -58,6 +61,7 @@ class Progress:
     levels: Counter[str] = field(default_factory=Counter)
     applied: Counter[str] = field(default_factory=Counter)
     earned: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: int = 0
     last_new: float = 0.0
     history: History = field(default_factory=History, compare=False, repr=False)
@@ -73,6 +77,8 @@ class Progress:
             "new": self.kept,
             "covered": self.covered,
             "sites": self.sites,
+            "states": self.states,
+            "transitions": len(self.transitions),
             "deaths": self.deaths,
             "unconfirmed": self.unconfirmed,
             "failures": self.failures,
