@@ -1,4 +1,4 @@
-"""Folders of traces: find them, read them."""
+"""Folders of traces, here or behind a URL: find them, read them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from recorder.errors import SynctapeError, TextError, TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.text import from_text, is_text
-from recorder.trace import TraceReader, read_trace
+from recorder.trace import TraceReader, load_trace, read_trace
+from replayer.locations import SUFFIX, RemoteFile, TraceFile, is_url, remote_traces
 
 __all__ = ["SUFFIX", "find_traces", "load", "recorded_interface"]
-
-SUFFIX = ".tape"
 
 Warn = Callable[[str], None]
 
 
-def find_traces(paths: Iterable[str | Path]) -> list[Path]:
-    """The trace files among files and below folders: each one once, sorted.
+def find_traces(paths: Iterable[str | Path]) -> list[TraceFile]:
+    """The trace files among files and below folders: each one once, sorted, those behind URLs last.
 
     A file that is named stands for itself, whatever its suffix.  Raises SynctapeError, in one line, for a path
     that does not exist, a folder without traces, and a named file without `.tape` that is no trace.
     """
-    found = {trace.resolve(): trace for path in paths for trace in _traces_at(Path(path))}
-    return sorted(found.values())
+    here: dict[Path, Path] = {}
+    remote: set[RemoteFile] = set()
+    for path in paths:
+        if isinstance(path, str) and is_url(path):
+            remote.update(remote_traces(path))
+        else:
+            here |= {trace.resolve(): trace for trace in _traces_at(Path(path))}
+    return [*sorted(here.values()), *sorted(remote)]
 
 
 def _traces_at(path: Path) -> Iterator[Path]:
@@ -45,27 +50,39 @@ def _traces_at(path: Path) -> Iterator[Path]:
     yield path
 
 
-def load(path: str | Path, warn: Warn | None = None) -> Trace:
+def load(path: str | TraceFile, warn: Warn | None = None) -> Trace:
     """Read one trace, in the binary or the text form.
 
     Of a damaged one everything before the damage, after one line to `warn` (None: to stderr).  Raises
     TraceError for a file that is not a trace at all.
     """
-    path = Path(path)
-    if _is_text_file(path):
-        return _load_text(path)
-    trace = read_trace(path)
+    if isinstance(path, str):
+        path = remote_traces(path)[0] if is_url(path) else Path(path)
+    trace = _load_remote(path) if isinstance(path, RemoteFile) else _load_here(path)
     if trace.damage is not None:
         (warn or _warn_on_stderr)(f"{path}: {trace.damage}; the {len(trace.calls)} calls before it are read")
     return trace
 
 
-def recorded_interface(paths: Iterable[Path]) -> Interface:
+def _load_here(path: Path) -> Trace:
+    if _is_text_file(path):
+        return _load_text(path.read_bytes(), path)
+    return read_trace(path)
+
+
+def _load_remote(file: RemoteFile) -> Trace:
+    data = file.read_bytes()
+    return _load_text(data, file) if is_text(data[:16]) else load_trace(data, name=str(file))
+
+
+def recorded_interface(paths: Iterable[TraceFile]) -> Interface:
     """The interface of the first trace that reads, our own if none does."""
     for path in paths:
         with contextlib.suppress(TraceError):
+            if isinstance(path, RemoteFile):
+                return _load_remote(path).interface
             if _is_text_file(path):
-                return _load_text(path).interface
+                return _load_here(path).interface
             with TraceReader(path) as reader:
                 return reader.header.interface
     return IMAPI_SYNC_PROGRESS_CALLBACK
@@ -79,11 +96,11 @@ def _is_text_file(path: Path) -> bool:
         raise TraceError(f"cannot be read: {error.strerror or error}", path=path) from None
 
 
-def _load_text(path: Path) -> Trace:
+def _load_text(data: bytes, path: TraceFile) -> Trace:
     try:
-        return from_text(path.read_text("utf-8"))
+        return from_text(data.decode().replace("\r\n", "\n").replace("\r", "\n"))
     except (TextError, UnicodeDecodeError) as error:
-        raise TraceError(str(error), path=path) from None
+        raise TraceError(str(error), path=str(path)) from None
 
 
 def _warn_on_stderr(line: str) -> None:

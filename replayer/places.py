@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replayer.isolation import target_frames
+from replayer.locations import RemoteFile, TraceFile
 from replayer.oracles import Finding
 from replayer.player import Run
 from replayer.target import is_native_spec
@@ -71,8 +72,10 @@ class Places:
         file = verdict.path or Path(verdict.name)
         return Location(self.relative(file) or file.name, is_source=False)
 
-    def relative(self, file: Path) -> str | None:
+    def relative(self, file: TraceFile) -> str | None:
         """The path below the root, None for a file that is not there."""
+        if isinstance(file, RemoteFile):
+            return None
         try:
             return Path(os.path.abspath(file)).resolve().relative_to(self.root).as_posix()
         except (OSError, ValueError):

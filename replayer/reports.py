@@ -33,6 +33,7 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.text import call_text, outcome_text
 from replayer.isolation import target_frames
+from replayer.locations import TraceFile, as_shown
 from replayer.oracles import Finding
 from replayer.player import Run
 from replayer.verdict import Status, Verdict
@@ -112,9 +113,9 @@ def report(verdicts: Iterable[Verdict], reports: Sequence[Report], planned: int)
     return summary
 
 
-def reproduce_line(path: str | Path, target: str, options: Sequence[str] = ()) -> str:
+def reproduce_line(path: str | TraceFile, target: str, options: Sequence[str] = ()) -> str:
     """The command that replays one trace."""
-    words = ["synctape", "replay", Path(path).as_posix(), "--target", target, *options]
+    words = ["synctape", "replay", as_shown(path), "--target", target, *options]
     quoted = subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
     return shown(quoted, _LONGEST_COMMAND)
 

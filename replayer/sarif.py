@@ -262,7 +262,7 @@ class SarifReport:
     def _told(self, verdict: Verdict) -> dict[int, Location]:
         """Where calls can be read, by number: in the text beside a finding's trace; -1: of all others."""
         places = {-1: self._places.of_trace(verdict)}
-        text = verdict.path.with_suffix(".txt") if verdict.path else None
+        text = verdict.path.with_suffix(".txt") if isinstance(verdict.path, Path) else None
         path = self._places.relative(text) if text else None
         if text is None or path is None or not text.is_file():
             return places

@@ -17,7 +17,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from recorder.calls import Call, Header, OutcomeKind, Trace
@@ -27,6 +26,7 @@ from recorder.interface import Interface, Method
 from replayer.corpus import load
 from replayer.endurance import GAUGES, LEAST
 from replayer.isolation import Player
+from replayer.locations import TraceFile
 from replayer.oracles import Finding, Judge
 from replayer.player import Run
 from replayer.target import TargetError
@@ -68,7 +68,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     run: Run | None = None
     seconds: float = 0.0
-    path: Path | None = None
+    path: TraceFile | None = None
     excuse: str = ""
 
 
@@ -92,14 +92,14 @@ def require_target(player: Player) -> None:
     player.play(Trace.from_calls((), Header(interface=player.interface)))
 
 
-def replay_files(paths: Iterable[Path], player: Player, judging: Judging | None = None) -> Iterator[Verdict]:
+def replay_files(paths: Iterable[TraceFile], player: Player, judging: Judging | None = None) -> Iterator[Verdict]:
     """A verdict for each trace file, as it is played.  Raises ExecutorError if there is no child to play in."""
     for path in paths:
         yield replay_file(path, player, judging)
 
 
 def replay_file(
-    path: Path,
+    path: TraceFile,
     player: Player,
     judging: Judging | None = None,
     *,
@@ -202,7 +202,7 @@ def _notes(skipped: list[tuple[Call, str]], trace: Trace) -> tuple[str, ...]:
     return (f"{len(reasons)} of {len(trace.calls)} calls could not be made: {reasons[0]}",)
 
 
-def _without(message: str, path: Path) -> str:
+def _without(message: str, path: TraceFile) -> str:
     """A reader's message without the file's name, which reports put before it anyway."""
     return message.removeprefix(f"{path}: ")
 

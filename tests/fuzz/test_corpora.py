@@ -13,8 +13,7 @@ from fuzz.corpora import SCENARIOS, capture_scenarios
 from fuzz.corpus_cli import corpus
 from recorder.contract import lint
 from recorder.errors import TraceError
-from recorder.trace import read_trace
-from replayer.corpus import find_traces
+from replayer.corpus import find_traces, load
 from replayer.isolation import Here
 from replayer.oracles import Judge
 from replayer.samples.send_receive import HastySendReceiveDialog, SendReceiveDialog
@@ -33,7 +32,7 @@ def test_the_captures_are_there() -> None:
 
 @pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.stem)
 def test_a_capture_is_whole_and_tells_its_origin(path: Path) -> None:
-    trace = read_trace(path)
+    trace = load(path)
     assert trace.damage is None and trace.calls
     provenance = trace.header.provenance
     assert provenance["kind"] == "captured" and provenance["scenario"]
@@ -41,26 +40,26 @@ def test_a_capture_is_whole_and_tells_its_origin(path: Path) -> None:
 
 
 def test_the_scenarios_are_what_they_are_named_for() -> None:
-    last = {path.stem: read_trace(path).calls[-1].args for path in OURS}
+    last = {path.stem: load(path).calls[-1].args for path in OURS}
     assert last["mail_succeeds"][1] == last["mail_large"][1] == last["mail_empty"][1] == 0
     assert all(isinstance(last[f"mail_{name}"][1], int) for name in ("fails_half_way", "cancelled"))
     assert {last["mail_fails_half_way"][1], last["mail_cancelled"][1]} == {-2147221235, -2147221229}
-    assert len(read_trace(folder() / "captured" / "mail_large.tape").calls) > 200
-    assert {call.thread for call in read_trace(folder() / "captured" / "mail_two_threads.tape").calls} != {0}
-    texts = [call.args[0] for path in OURS for call in read_trace(path).calls if call.method == "Progress"]
+    assert len(load(folder() / "captured" / "mail_large.tape").calls) > 200
+    assert {call.thread for call in load(folder() / "captured" / "mail_two_threads.tape").calls} != {0}
+    texts = [call.args[0] for path in OURS for call in load(path).calls if call.method == "Progress"]
     assert any(isinstance(text, str) and not text.isascii() for text in texts)
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
 def test_our_provider_breaks_no_documented_rule(path: Path) -> None:
-    assert not [v for v in lint(read_trace(path)) if v.rule.severity == "E"]
+    assert not [v for v in lint(load(path)) if v.rule.severity == "E"]
 
 
 def test_no_capture_alone_shows_the_bug_of_the_hasty_dialog() -> None:
     for host in (SendReceiveDialog, HastySendReceiveDialog):
         player = Here(object_target(host))
         for path in CAPTURED:
-            trace = read_trace(path)
+            trace = load(path)
             assert Judge.of(trace).findings(player.play(trace)) == [], path.name
 
 
@@ -79,7 +78,7 @@ def test_the_scenarios_can_be_captured_anew(tmp_path: Path) -> None:
     assert sorted(Path(name).stem for name in told) == sorted(SCENARIOS)
     for name, count in told.items():
         path = Path(name)
-        trace, shipped = read_trace(path), read_trace(folder() / "captured" / path.name)
+        trace, shipped = load(path), load(folder() / "captured" / path.name)
         assert len(trace.calls) == int(count)
         if path.stem != "mail_two_threads":
             assert [(c.method, c.args) for c in trace.calls] == [(c.method, c.args) for c in shipped.calls]
@@ -94,4 +93,4 @@ def test_capturing_leaves_what_is_there_unless_told(tmp_path: Path) -> None:
         next(capture_scenarios(tmp_path))
     assert (tmp_path / "mail_succeeds.tape").read_bytes() == b"mine"
     path, count = next(capture_scenarios(tmp_path, overwrite=True))
-    assert len(read_trace(path).calls) == count > 0
+    assert len(load(path).calls) == count > 0

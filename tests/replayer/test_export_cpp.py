@@ -20,8 +20,7 @@ from recorder.calls import Call, Handle, Header, Trace
 from recorder.errors import InterfaceError, SynctapeError
 from recorder.interface import Direction, Interface, Method, Parameter, Type
 from recorder.interfaces import IUNKNOWN
-from recorder.trace import read_trace
-from replayer.corpus import find_traces
+from replayer.corpus import find_traces, load
 from replayer.export import script_of
 from replayer.export_cpp import CPP, text_literal, to_cpp
 
@@ -103,8 +102,8 @@ def test_whatever_a_header_says_stays_in_its_comment(text: str) -> None:
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_every_trace_that_ships_is_exported_the_same_way_each_time(path: Path) -> None:
-    source = exported(read_trace(path))
-    assert source == exported(read_trace(path)) and source.isascii()
+    source = exported(load(path))
+    assert source == exported(load(path)) and source.isascii()
 
 
 @pytest.mark.parametrize(
@@ -233,14 +232,14 @@ def test_exceptions_and_failures_are_red_and_all_calls_are_made(build: Build, tm
 @pytest.mark.native
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_each_compiler_takes_it_without_a_warning(compiler: str, build: Build) -> None:
-    recorded = read_trace(next(path for path in CORPUS if path.stem == "mail_two_threads"))
+    recorded = load(next(path for path in CORPUS if path.stem == "mail_two_threads"))
     build(exported(recorded), compiler=compiler)
 
 
 @pytest.mark.native
 def test_a_correct_host_is_green_on_traces_that_ship(build: Build, library: Library) -> None:
     for path in CORPUS[::25]:
-        done = run(build(exported(read_trace(path))), library("good_host"), "create")
+        done = run(build(exported(load(path))), library("good_host"), "create")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "green"), path.stem
 
 

@@ -21,8 +21,7 @@ from corpora import folder
 from fuzz.strategies import call_sequences
 from recorder.calls import Argument, Call, Handle, Header, Opaque, Trace
 from recorder.errors import SynctapeError
-from recorder.trace import read_trace
-from replayer.corpus import find_traces
+from replayer.corpus import find_traces, load
 from replayer.export import script_of
 from replayer.export_pytest import PYTEST, to_pytest
 from replayer.isolation import Here
@@ -313,16 +312,16 @@ def test_no_file_that_could_not_keep_its_promise(recorded: Trace, said: str) -> 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_every_trace_that_ships_is_exported_the_same_way_each_time(path: Path) -> None:
-    recorded = read_trace(path)
+    recorded = load(path)
     source = exported(recorded)
-    assert source == exported(read_trace(path)) and source.isascii()
+    assert source == exported(load(path)) and source.isascii()
     ast.parse(source)
 
 
 def test_a_captured_run_finds_what_replay_finds() -> None:
     """On the same target the exported file and the oracles agree."""
     for path in CORPUS[::16]:
-        recorded = read_trace(path)
+        recorded = load(path)
         for name in ("clean", "divides_by_max", "fails_conforming", "leaks_handle"):
             target = load_target(f"targets.{name}:Host", CALLBACK)
             findings = Judge.of(recorded).findings(Here(target).play(recorded))
