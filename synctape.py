@@ -79,6 +79,7 @@ _COMMANDS = {
     "fuzz": "fuzz.cli",
     "minimise": "fuzz.cli",
     "corpus": "fuzz.corpus_cli",
+    "baseline": "fuzz.baseline_cli",
     "demo": "fuzz.cli",
     "doctor": "replayer.cli",
 }

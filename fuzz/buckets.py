@@ -93,6 +93,7 @@ def finding_trace(found: Found, interface: Interface, spec: str, *, original: bo
                 "flaky": found.flaky,
                 "seconds": round(found.seconds, 3),
                 "executions": found.executions,
+                **({"options": list(found.options)} if found.options else {}),
             },
             minimised=not original,
         ),
