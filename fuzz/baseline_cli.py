@@ -37,8 +37,8 @@ def update(findings: tuple[str, ...], file: Path, note: str) -> None:
     """
     before = Baseline.read(file) if file.exists() else Baseline()
     today = datetime.now(UTC).date()
-    paths = [path for path in find_traces(findings) if path.parent.name != "originals"]
-    after = before.updated([entry_of_trace(load(path), path, today, note) for path in paths])
+    paths = [path for path in find_traces(findings) if "/originals/" not in f"/{path.as_posix()}"]
+    after = before.updated([entry_of_trace(load(path), path.as_posix(), today, note) for path in paths])
     after.write(file)
     added = len(set(after.entries) - set(before.entries))
     click.echo(f"{file}: {len(after)} known findings, {added} of them new here")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 
 from fuzz.again import TRIES, Again, Conditions
 from fuzz.baseline import Baseline, Entry
@@ -26,7 +25,7 @@ def entry_of(found: Found, interface: Interface, today: date) -> Entry:
     return Entry.of(found.finding, trace, today, options=found.options)
 
 
-def entry_of_trace(trace: Trace, path: Path, today: date, note: str = "") -> Entry:
+def entry_of_trace(trace: Trace, path: str, today: date, note: str = "") -> Entry:
     """A trace that was kept for a finding as an entry.  Raises TraceError if it was not."""
     kept = trace.header.provenance.get("finding")
     facts = {name: kept.get(name) for name in _FACTS} if isinstance(kept, Mapping) else {}
