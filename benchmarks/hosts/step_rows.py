@@ -1,4 +1,4 @@
-"""A dialog with a row for each step that it has seen.
+"""A dialog with a row for each step that it has seen begin.
 
 Bug: there are 48 rows, and no look at how many are taken.
 Depth: 5
@@ -19,9 +19,9 @@ class Host:
 
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
         name = (text or "")[:60]
-        if name:
+        if name and index == 0:
             row = self.row_of.setdefault(name, len(self.row_of))
-            self.rows[row] = f"{name}: {index}/{maximum}"
+            self.rows[row] = f"{name}: {maximum}"
         return 0
 
     def Error(self, result: int, text: str | None) -> int:
