@@ -6,20 +6,20 @@ with every oracle looking (fuzz.triage).  Only what fails there is a finding.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fuzz.buckets import Found, write_finding
+from fuzz.pool import Alone, Batches, Jobs, Knowledge, Pool
 from fuzz.progress import CampaignOptions, Progress, Summary
 from fuzz.screen import ALIKE
-from fuzz.search import Fresh, Known, Played, Searcher, search_plan
+from fuzz.search import Fresh, Known, Played, search_plan
 from fuzz.triage import Triage
 from fuzz.worker import pack_calls, unpack_calls
 from recorder.calls import Trace
-from recorder.contract import Level, contract_of
+from recorder.contract import contract_of
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.endurance import GAUGES
@@ -58,7 +58,7 @@ class Campaign:
         self.files: dict[str, Path] = {}
         self._watch = watch
         self._announce = announce
-        self._fresh: list[Fresh] = []
+        self._knowledge = Knowledge(self._known)
         self._grew: Counter[str] = Counter()  # how often an oracle of growth was asked
 
     def run(self) -> Summary:
@@ -75,8 +75,7 @@ class Campaign:
                 require_target(player)
                 self._started = time.monotonic()  # the budget is for searching, not for starting
                 self._replay_corpus()
-                with Searcher(search_plan(self.spec, self.interface, self.seeds, options)) as self._search:
-                    stopped = self._search_on()
+                stopped = self._search_on()
             except _FirstFailure:
                 stopped = "first failure"
             except KeyboardInterrupt as stop:
@@ -100,34 +99,38 @@ class Campaign:
 
     # --- the search ---------------------------------------------------------------------------------------------
 
+    def _pool(self) -> Pool:
+        options = self.options
+        plan = search_plan(self.spec, self.interface, self.seeds, options)
+        batches = Batches(options, self._knowledge, self._left)
+        if options.jobs == 1:
+            return Alone(plan, batches, self._knowledge)
+        return Jobs(plan, batches, self._knowledge, options.jobs)
+
     def _search_on(self) -> str:
-        size, most = self.options.batch, self.options.max_runs
-        for number, level in enumerate(_levels(self.options.level)):
-            start, fresh = 0, list(self._fresh)
-            while start < size:
-                if not self._time_left():
-                    return "time"
-                until = size
-                if most is not None:
-                    if self.progress.runs >= most:
-                        return "runs"
-                    until = min(size, start + most - self.progress.runs)
-                left = None if self.options.max_time is None else self.options.max_time - self._elapsed()
-                played = self._search.play(number, level, start, until, self._known(fresh), seconds=left)
-                self._take(played)
-                start = played.next
-                self._tick()
-        raise AssertionError("levels never end")
+        with self._pool() as pool:
+            try:
+                for played in pool:
+                    if played is not None:
+                        self._count(played)
+                        self._look_at(played)
+                    self._tick()
+            except KeyboardInterrupt:
+                pool.close()
+                for played in pool.rest():
+                    self._count(played)
+                raise
+        return "runs" if self._time_left() else "time"
 
     def _known(self, fresh: Sequence[Fresh]) -> Known:
-        """What the batch that began when these were known builds on."""
+        """What a batch builds on that began when these sequences were known; asked for by any thread."""
         looking = (gauge.oracle for gauge in GAUGES if gauge.oracle not in self.options.disabled)
         growth = tuple(oracle for oracle in looking if self._grew[oracle] < ALIKE)
         return Known(fresh, pack_calls(self._triage.deadly), self._triage.hangs, growth)
 
-    def _take(self, played: Played) -> None:
-        """Add what came of a part of a batch, and look at its suspects."""
-        progress, origin = self.progress, f"batch {played.number}"
+    def _count(self, played: Played) -> None:
+        """Add up what came of a part of a batch."""
+        progress = self.progress
         progress.runs += played.runs
         progress.calls += played.calls
         progress.ended += played.ended
@@ -137,10 +140,13 @@ class Campaign:
         progress.deaths += played.lost
         progress.unconfirmed += played.lost
         for entry in played.fresh:
-            self._fresh.append(entry)
+            progress.kept += 1
             progress.earned.update(entry[1])
             progress.last_new = self._elapsed()
-        progress.kept = len(self._fresh)
+
+    def _look_at(self, played: Played) -> None:
+        """Look at the suspects of a part of a batch."""
+        progress, origin = self.progress, f"batch {played.number}"
         for calls, signature in played.suspects:
             if self._triage.worth(signature):
                 self._triage.suspect(unpack_calls(calls), origin)
@@ -159,8 +165,13 @@ class Campaign:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
+    def _left(self) -> float | None:
+        """Seconds that are left, None without a bound; asked for by any thread."""
+        return None if self.options.max_time is None else self.options.max_time - self._elapsed()
+
     def _time_left(self) -> bool:
-        return self.options.max_time is None or self._elapsed() < self.options.max_time
+        left = self._left()
+        return left is None or left > 0
 
     def _tick(self) -> None:
         self.progress.seconds = self._elapsed()
@@ -175,18 +186,3 @@ def stop_word(stop: KeyboardInterrupt) -> str:
 
 class _FirstFailure(Exception):
     pass
-
-
-_TURNS = {
-    Level.CONFORMING: (Level.CONFORMING,),
-    Level.LENIENT: (Level.LENIENT, Level.LENIENT, Level.CONFORMING),
-    Level.HOSTILE: (
-        *(Level.HOSTILE, Level.LENIENT, Level.HOSTILE),
-        *(Level.CONFORMING, Level.LENIENT, Level.HOSTILE),
-    ),
-}
-
-
-def _levels(highest: Level) -> Iterator[Level]:
-    """The levels of the batches, in turn; all up to the highest come, the highest most often."""
-    return itertools.cycle(_TURNS[highest])

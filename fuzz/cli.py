@@ -24,6 +24,7 @@ from fuzz.buckets import (
 from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary, stop_word
 from fuzz.live import LiveProgress
 from fuzz.minimise import minimise_trace
+from fuzz.pool import cores
 from recorder.calls import Trace
 from recorder.contract import Level, contract_of
 from recorder.errors import SynctapeError
@@ -43,6 +44,17 @@ __all__ = ["demo", "fuzz", "minimise"]
 _LEVELS = click.Choice([str(level) for level in Level])
 
 
+class _Jobs(click.ParamType[int]):
+    """A number of processes, from the cores where it is 0 or "auto"."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if value in ("auto", "0", 0):
+            return cores()
+        return int(click.IntRange(1, 1000).convert(value, param, ctx))
+
+
 @click.command()
 @click.option("--target", required=True, help="What is fuzzed: package.module:factory or path/library.so:symbol.")
 @click.option(
@@ -54,11 +66,20 @@ _LEVELS = click.Choice([str(level) for level in Level])
     help="Seconds; 0: no bound.  [default: 60, with --max-runs no bound]",
 )
 @click.option("--max-runs", type=click.IntRange(min=1), help="Sequences to play in the search.")
-@click.option("--seed", type=int, help="The same seed with --max-runs gives the same run.  [default: a new one]")
+@click.option(
+    "--seed", type=int, help="With --max-runs and one job it gives the same run again.  [default: a new one]"
+)
 @click.option("--level", type=_LEVELS, default="hostile", show_default=True, help="The highest level to go to.")
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--findings", type=click.Path(), default="findings", show_default=True, help="Where failures are written."
+)
+@click.option(
+    "--jobs",
+    type=_Jobs(),
+    default=1,
+    show_default=True,
+    help="Processes that search at once and share what they find; 0 or auto: as many as there are cores.",
 )
 @click.option("--junit", type=click.Path(), help="Write a JUnit file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
@@ -144,6 +165,7 @@ def _campaign_options(options: dict[str, Any]) -> CampaignOptions:
         memory=options["memory"] or None,
         disabled=frozenset(options["disable"]),
         retained=options["retained"],
+        jobs=options["jobs"],
     )
 
 

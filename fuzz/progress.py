@@ -19,7 +19,8 @@ class CampaignOptions:
     """`max_time` seconds and `max_runs` sequences bound the search (None: no bound).
 
     `level` is the highest one that is searched and reported.  `timeout`: seconds without progress that count
-    as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus.
+    as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus.  `jobs`: how
+    many searching processes there are at once; with one the same seed gives the same run.
     """
 
     seed: int = 0
@@ -34,6 +35,7 @@ class CampaignOptions:
     retained: bool = False
     batch: int = 250
     minimise_tries: int = 4000
+    jobs: int = 1
 
 
 @dataclass

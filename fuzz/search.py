@@ -104,6 +104,11 @@ class Played:
     deaths: list[Killed] = field(default_factory=list)
     lost: int = 0
 
+    @property
+    def sequences(self) -> int:
+        """How many were played, those that ended the child among them."""
+        return self.runs + len(self.deaths)
+
     def add(self, reply: dict[str, Any]) -> None:
         """Take over what the child says of a batch."""
         self.runs += reply["done"]
@@ -132,6 +137,10 @@ class Searcher:
             for shared in self._lists:
                 self._opened.callback(shared.close)
         self._sandbox = self._opened.enter_context(self._open())
+
+    def abandon(self) -> None:
+        """Have `play`, under way on another thread, raise Abandoned at once."""
+        self._sandbox.abandon()
 
     def close(self) -> None:
         """End the child."""

@@ -46,7 +46,9 @@ class _Failure:
 class Triage:
     """Says what suspects are.  `kept` is told of each failure when it is minimised.
 
-    `found` holds the failures by bucket, `deadly` the calls that hang or kill by themselves.
+    `found` holds the failures by bucket, `deadly` the calls that hang or kill by themselves, which only become
+    more, and `hangs` says whether a hang is known: then others need not be waited for as long.  Other threads may
+    read these two.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Triage:
     ):
         self.found: dict[Bucket, Found] = {}
         self.deadly: list[Call] = []
+        self.hangs = False
         self._player = player
         self._judge = judge
         self._options = options
@@ -73,11 +76,6 @@ class Triage:
         if options.max_time is not None:
             self._ends = time.monotonic() + options.max_time + _GRACE_SECONDS
         self._moment = moment_of(options.timeout)
-
-    @property
-    def hangs(self) -> bool:
-        """Whether a hang is known: then others need not be waited for as long."""
-        return any(found.finding.oracle == "hang" for found in self.found.values())
 
     def recorded(self, name: str, trace: Trace) -> None:
         """A trace of the corpus, played as it is."""
@@ -160,6 +158,7 @@ class Triage:
         if before := self.found.get(bucket):
             found.seconds, found.executions, found.count = before.seconds, before.executions, before.count + 1
         self.found[bucket] = found
+        self.hangs |= found.finding.oracle == "hang"
         progress.failures, progress.last_new = len(self.found), progress.seconds
         return found
 

@@ -23,7 +23,8 @@ it prints goes to this process' stderr.  What it starts itself ends with its wor
 the worker's process group.
 
     SynctapeError
-    +-- ExecutorError    the sandbox itself failed: no verdict on the target, exit code 3
+    +-- ExecutorError      the sandbox itself failed: no verdict on the target, exit code 3
+        +-- Abandoned      another thread has ended it while a request was under way
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ from replayer.sandbox_child import (
 )
 from replayer.sanitizer_report import OUT_OF_MEMORY, parse_report
 
-__all__ = ["Death", "ExecutorError", "Sandbox"]
+__all__ = ["Abandoned", "Death", "ExecutorError", "Sandbox"]
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; del sys.argv[1:]; from replayer.sandbox_child import main; main()"
 _POSIX = os.name == "posix"
@@ -85,6 +86,10 @@ class ExecutorError(SynctapeError):
     """The sandbox could not do its work: no process, no such job, or a mistake in the job itself."""
 
     exit_code = 3
+
+
+class Abandoned(ExecutorError):
+    """Another thread has ended the sandbox while a request was under way."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ Environment = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
 
 class Sandbox:
-    """One child process at a time, for one job; not for use by several threads at once.
+    """One child process at a time, for one job; not for use by several threads at once, but for `abandon`.
 
     `job`: "package.module:factory".  `name`: what messages about setting up call it, the job if None.
     `timeout`: seconds in which a request must answer or change the journal.  `memory`: MiB of address space
@@ -145,6 +150,7 @@ class Sandbox:
         self._child: _Child | None = None
         self._ready = False
         self._closed = False
+        self._abandoned = False
         self._asked = timeout  # seconds for what was sent last
 
     def start(self) -> None:
@@ -193,6 +199,10 @@ class Sandbox:
     def renew(self) -> None:
         """End the child and all it started; the next request gets a fresh one."""
         self._stop()
+
+    def abandon(self) -> None:
+        """Have what is under way on another thread raise Abandoned, at once, and whatever is asked from now on."""
+        self._abandoned = True
 
     def close(self) -> None:
         """End the child and all it started.  Closing again does nothing."""
@@ -276,6 +286,8 @@ class Sandbox:
         longest = min(seconds / 8, _LONGEST_STEP)
         while True:
             event = child.wait(longest)
+            if self._abandoned:
+                raise Abandoned(f"the sandbox of {self._name} was abandoned")
             if event is not None:
                 return event
             if self._memory is not None and child.is_out_of_memory:
