@@ -8,6 +8,7 @@ through ctypes; `synctape doctor` says which of the two is in use.
 import glob
 import os
 import struct
+import sys
 import sysconfig
 
 from setuptools import Extension, setup
@@ -21,6 +22,8 @@ SOURCES = {
         f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages", "fault")
     ],
 }
+if sys.platform == "linux":
+    SOURCES["replayer._native.cover"] = ["replayer/_native/cover.c"]  # no module: a library that targets see
 
 
 class BuildCore(build_ext):

@@ -163,10 +163,15 @@ def campaign(spec: str, folder: Path, level: Level, sample: int = loop.SAMPLE) -
 
 def one_by_one(screening: Screening, sequences: SharedList, results: SharedList) -> None:
     """Play each sequence by one call into the compiled player."""
-    play, screen, cells = screening._core.play_list, screening._screen(Guard.RING), bytearray(16)
+    play, screen, player, cells = (
+        screening._core.play_list,
+        screening._screen,
+        screening._player(Guard.RING),
+        bytearray(16),
+    )
     with sequences.buffer() as given, results.buffer() as out:
         for number in range(len(sequences)):
-            play(screen, given, out, cells, number, number + 1, 0)
+            play(screen, player, given, out, cells, number, number + 1, 0)
 
 
 DIES = """

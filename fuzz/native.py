@@ -3,6 +3,9 @@
     sequences   shared: the packed sequences of a batch, then what is known of them (the plan)
     results     shared: what came of each that was played, in their order; b"" for one that the process died of
 
+What a sequence shows for the first time, in the target's code, in its answers, or in the state that it names, is
+seen in C, too, and known to this process only; another one plays what is kept, and so knows it.
+
 A sequence is packed from the packed calls that it has in common with others.  Most are only screened
 (replayer.screening), one in `SAMPLE` with the closest watch on its texts.  The player, with every oracle looking,
 plays those with calls on several threads and one in `PLAYED`: it costs as much as hundreds of others.  When the
@@ -13,19 +16,20 @@ played twice.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fuzz.engine import Batch, Engine
 from fuzz.growth import Growth
+from fuzz.mutators import MUTATORS
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
 from replayer.guards import Guard
 from replayer.sandbox_child import Journal, pack, unpack
-from replayer.screening import SYMBOLS, Screened, Screening, is_odd, screened
+from replayer.screening import SYMBOLS, Screened, Screening, is_fresh, is_odd, screened
 from replayer.shared import SharedList
 from replayer.target import NativeTarget
 
@@ -37,6 +41,7 @@ SAMPLE = 64
 PLAYED = 32 * SAMPLE
 """One sequence in so many is played by the player, with its oracles looking; without the core one in `SAMPLE`."""
 
+_NAMES = tuple(MUTATORS)
 _SEGMENT = 64  # sequences between two looks at the time
 
 
@@ -45,7 +50,8 @@ class _Plan(NamedTuple):
 
     `first`: how many sequences the earlier batches had.  `indexes`: their numbers in the batch.  `calls`: how many
     they have.  `ends`: places of those that reach the call that ends the protocol.  `strict`: places of those
-    whose texts are watched closely, `played` of those that the player plays.  `applied`: mutators, and how often.
+    whose texts are watched closely, `played` of those that the player plays.  `used`: the mutators of each, by
+    their numbers.
     """
 
     number: int
@@ -55,7 +61,7 @@ class _Plan(NamedTuple):
     ends: list[int]
     strict: list[int]
     played: list[int]
-    applied: dict[str, int]
+    used: list[list[int]]
 
 
 class NativeBatches:
@@ -74,20 +80,37 @@ class NativeBatches:
         final = engine.contract.final  # without one a handle is only lent
         self._closes_handles = final is not None and final.handle is not None
         self._growth = Growth(self._screening)
+        self._cover = target.cover
+        self._numbers = {id(mutator): number for number, mutator in enumerate(MUTATORS.values())}
         self._known: _Plan | None = None  # what is in the list of sequences, if this process made it
         self._made: list[list[Call]] = []
         self._many_handles = any(map(_has_many_handles, engine.seeds))
+
+    def restore(self, fresh: Iterable[tuple[list[Call], Sequence[str]]]) -> None:
+        """Keep what earlier batches found new, and play it, so that to a new process it is not new again."""
+        packed = []
+        for calls, mutators in fresh:
+            self._engine.keep(calls, mutators)
+            packed.append(self._fragments.sequence(calls))
+        self._engine.reweigh()
+        self._screen_apart(packed)
+
+    def _screen_apart(self, packed: Iterable[bytes]) -> None:
+        """Screen sequences of which nothing is wanted but that they have been played."""
+        with closing(SharedList()) as given, closing(SharedList()) as results:
+            given.extend(packed)
+            self._screening.play(given, results)
 
     def make(self, number: int, level: Level, size: int, start: int, until: int) -> None:
         """Make sequences `start` to `until` of a batch and put them into the list, with their plan."""
         engine, terminal = self._engine, self._engine.contract.terminal
         used, avoid = engine.environment.used, engine.avoid
         pack_one, pack_any = self._fragments.sequence, self._fragments.any_sequence
-        plan = _Plan(number, number * size, [], [], [], [], [], {})
+        plan = _Plan(number, number * size, [], [], [], [], [], [])
         every = PLAYED if self._screening.compiled else SAMPLE
         packed: list[bytes] = []
         made: list[list[Call]] = []
-        applied: list[Any] = []
+        numbers = self._numbers
         for index, calls in islice(engine.sequences(number, level, size), start, until):
             if avoid and any((call.method, call.args) in avoid for call in calls):
                 continue
@@ -104,8 +127,7 @@ class NativeBatches:
             plan.calls.append(len(calls))
             if calls[-1][0] in terminal or any(call[0] in terminal for call in calls):
                 plan.ends.append(place)
-            applied += used
-        plan.applied.update(Counter(mutator.name for mutator in applied))
+            plan.used.append([numbers[id(mutator)] for mutator in used])
         self._sequences.clear()
         self._results.clear()
         self._sequences.extend([*packed, pack(plan)])
@@ -113,7 +135,7 @@ class NativeBatches:
 
     def play(self, deadline: float | None) -> None:
         """Play what has no result yet, up to the deadline (time.monotonic seconds)."""
-        place, plan = len(self._results), self._plan
+        place, plan = len(self._results), self._known or self._taken_over()
         count = len(plan.indexes)
         played, strict = set(plan.played), set(plan.strict)
         apart = iter([*(at for at in sorted(played | strict) if at >= place), count])
@@ -145,6 +167,11 @@ class NativeBatches:
         return [(self._calls(places[at]), oracle) for at, oracle in found]
 
     @property
+    def sites(self) -> tuple[int, int]:
+        """How many places of the target's code were reached by this process, and how many it knows of."""
+        return self._cover.sites() if self._cover else (0, 0)
+
+    @property
     def next(self) -> int | None:
         """The number in its batch of the first sequence that has no result, None if all have one."""
         plan, place = self._plan, len(self._results)
@@ -164,11 +191,14 @@ class NativeBatches:
             troubles = unpack(result) if place in by_player else self._troubles(calls, screened(result))
             for trouble in troubles:
                 self._engine.report(batch, plan.indexes[place], calls, trouble, level)
+        for place, result in enumerate(results):
+            if result and place not in by_player and is_fresh(result):
+                batch.fresh.append((self._calls(place), [_NAMES[number] for number in plan.used[place]]))
         played = {place for place, result in enumerate(results) if result}
         batch.done = len(played)
         batch.calls = sum(plan.calls[place] for place in played)
         batch.ended = len(played.intersection(plan.ends))
-        batch.applied.update(plan.applied)
+        batch.applied.update(_NAMES[number] for used in plan.used for number in used)
         return batch
 
     @property
@@ -179,6 +209,14 @@ class NativeBatches:
             self._known = _Plan(*unpack(self._sequences.pick((last,))[last]))
         return self._known
 
+    def _taken_over(self) -> _Plan:
+        """The plan of another process, whose discoveries in this batch are made known to this one."""
+        plan = self._plan
+        fresh = {place for place, result in enumerate(self._results) if result and is_fresh(result)}
+        fresh.difference_update(plan.played)
+        self._screen_apart(self._sequences.pick(fresh).values())
+        return plan
+
     def _calls(self, place: int) -> list[Call]:
         if self._made:
             return self._made[place]
@@ -188,6 +226,8 @@ class NativeBatches:
         number = self._plan.indexes[place] + self._plan.first
         journal = Numbered(self._journal, place)
         trouble = self._engine.screen.strictly(self._calls(place), journal, identity=number % PLAYED == 0)
+        if self._cover is not None:
+            self._cover.forget()  # what the player reaches is nothing for the next sequence to boast of
         self._results.append(pack([trouble] if trouble else []))
 
     def _troubles(self, calls: list[Call], seen: Screened) -> list[str]:

@@ -87,9 +87,12 @@ class _Worker:
     def learn(self, request: dict[str, Any]) -> None:
         """Take over what earlier batches found new, and calls that hang or kill by themselves."""
         if request["fresh"]:
-            self.engine.restore((unpack_calls(calls), mutators) for calls, mutators in request["fresh"])
+            self.restore((unpack_calls(calls), mutators) for calls, mutators in request["fresh"])
         if request["deadly"]:
             self.engine.avoid.update((call.method, call.args) for call in unpack_calls(request["deadly"]))
+
+    def restore(self, fresh: Iterable[tuple[list[Call], list[str]]]) -> None:
+        self.engine.restore(fresh)
 
     def make(self, request: dict[str, Any]) -> list[Any]:
         """One sequence of a batch, made again without playing it."""
@@ -142,6 +145,9 @@ class _NativeWorker(_Worker):
         super().__init__(engine, None, journal)
         self.batches = batches
 
+    def restore(self, fresh: Iterable[tuple[list[Call], list[str]]]) -> None:
+        self.batches.restore(fresh)
+
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         level = Level(request["level"])
         self.batches.make(request["number"], level, request["size"], request["start"], request["until"])
@@ -159,7 +165,9 @@ class _NativeWorker(_Worker):
         return self.judge(request)
 
     def judge(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {**self._told(self.batches.judged(Level(request["level"]))), "next": self.batches.next}
+        covered, sites = self.batches.sites
+        told = self._told(self.batches.judged(Level(request["level"])))
+        return {**told, "covered": covered, "sites": sites, "next": self.batches.next}
 
 
 _Result = TypeVar("_Result")

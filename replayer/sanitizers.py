@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recorder.errors import SynctapeError
+from replayer.cover import cover_library, is_covered
 from replayer.elf import Elf, read_elf
 
 __all__ = ["UnplayableError", "environment", "require_runtime", "runtimes"]
@@ -74,14 +75,23 @@ def environment(library: Path, log: str, base: Mapping[str, str], *, names: bool
     before = base.get("LD_PRELOAD", "")
     if not needed and not _LIBRARY.search(before):
         return {}
-    added = {"LD_PRELOAD": ":".join([*map(str, needed), *filter(None, [before])])}
+    ours, fixed = _cover(library), _FIXED
+    if ours:  # it comes before a runtime, whose own functions of these names do nothing
+        fixed += ":verify_asan_link_order=0"
+    added = {"LD_PRELOAD": ":".join([*ours, *map(str, needed), *filter(None, [before])])}
     for name in _OPTIONS:
         added[name] = ":".join(
-            filter(None, [_DEFAULTS, base.get(name), _FIXED, "" if names else "symbolize=0", f"log_path={log}"])
+            filter(None, [_DEFAULTS, base.get(name), fixed, "" if names else "symbolize=0", f"log_path={log}"])
         )
     if symbolizer := _symbolizer(needed, base):
         added["ASAN_SYMBOLIZER_PATH"] = added["UBSAN_SYMBOLIZER_PATH"] = symbolizer
     return added
+
+
+def _cover(library: Path) -> list[str]:
+    """What counts for a library that is built for coverage."""
+    path = cover_library() if is_covered(read_elf(library)) else None
+    return [str(path)] if path else []
 
 
 def require_runtime(library: Path) -> None:

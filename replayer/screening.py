@@ -31,13 +31,14 @@ from replayer.sandbox_child import Journal
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, TargetError
 
-__all__ = ["SYMBOLS", "Screened", "Screening", "is_odd", "screened"]
+__all__ = ["SYMBOLS", "Screened", "Screening", "is_fresh", "is_odd", "screened"]
 
 SYMBOLS = 8
 """Handles from 0 up that a screened sequence may have; negative ones are their own values."""
 
-_RESULT = struct.Struct("=IIqQIIII")  # SynScreened
-_ODD = operator.itemgetter(slice(32, 33))  # of a result
+_RESULT = struct.Struct("=IIqQIIIIII")  # SynScreened
+_OPERANDS = struct.Struct("=QQQ")
+_ODD, _FRESH = operator.itemgetter(slice(32, 33)), operator.itemgetter(slice(36, 40))  # of a result
 _DONE = 0
 _SCREENED, _NO_ROOM, _REFUSED, _NO_LIST = range(4)  # SynScreenStatus
 _UNFIT, _NO_HANDLE = 4, 5  # SynStatus
@@ -48,7 +49,9 @@ class Screened(NamedTuple):
 
     `values`: what the calls returned, signed where their type is.  `complete`: all could be made.  `released`:
     what the last Release answered.  `left_open`, `closed_twice`: bit n stands for handle n.  `odd`: something is
-    out of the ordinary: an answer is negative, a handle is left open, it took long, and so on.
+    out of the ordinary: an answer is negative, a handle is left open, it took long, and so on.  `fresh`: how much
+    it showed for the first time: code of the target, what calls answer in a row, states; 0 without the compiled
+    core.  `compared`: pairs of numbers of so many bytes that the target compared in a sequence that is fresh.
     """
 
     values: tuple[int, ...]
@@ -58,18 +61,27 @@ class Screened(NamedTuple):
     left_open: int
     closed_twice: int
     odd: bool
+    fresh: int = 0
+    compared: tuple[tuple[int, int, int], ...] = ()
 
 
 def screened(blob: bytes) -> Screened:
     """A result of the list.  Raises struct.error where the target has written over it."""
-    made, status, released, elapsed, left_open, closed_twice, odd, _ = _RESULT.unpack_from(blob)
+    made, status, released, elapsed, left_open, closed_twice, odd, fresh, compared, _ = _RESULT.unpack_from(blob)
     values = struct.unpack_from(f"={made}q", blob, _RESULT.size)
-    return Screened(values, status == _DONE, released, elapsed, left_open, closed_twice, bool(odd))
+    complete, start = status == _DONE, _RESULT.size + 8 * made
+    pairs = tuple(_OPERANDS.unpack_from(blob, start + at * _OPERANDS.size) for at in range(compared))
+    return Screened(values, complete, released, elapsed, left_open, closed_twice, bool(odd), fresh, pairs)
 
 
 def is_odd(blob: bytes) -> bool:
     """Whether a result is worth a look; quicker than `screened`."""
     return bool(_ODD(blob) != b"\0")
+
+
+def is_fresh(blob: bytes) -> bool:
+    """Whether a result shows something for the first time."""
+    return bool(_FRESH(blob) != b"\0\0\0\0")
 
 
 class Screening:
@@ -83,16 +95,19 @@ class Screening:
         self._slow_ns = int(slow * 1e9)
         self._cells: Any = journal.cells if journal is not None else bytearray(16)
         self._core = native.core_of("replayer").module
-        self._screens: dict[Guard, Any] = {}
+        self._players: dict[Guard, Any] = {}
         if self._core is not None:
             with contextlib.suppress(ValueError):  # an interface that the core does not take
-                self._screen(Guard.RING)
+                self._player(Guard.RING)
+                iid = uuid.UUID(target.interface.iid).bytes_le
+                cover = target.cover.functions if target.cover else (0, 0, 0)
+                self._screen = self._core.screen(target.entry, iid, *cover, target.state)
         self._by_ctypes = _ByCtypes(target, self._cells, self._slow_ns)
 
     @property
     def compiled(self) -> bool:
         """Whether the compiled core is in use."""
-        return bool(self._screens)
+        return bool(self._players)
 
     def play(
         self,
@@ -114,11 +129,11 @@ class Screening:
         if not self.compiled:
             self._by_ctypes.play(sequences, results, start, stop)
             return
-        number, screen = start, self._screen(guard)
+        number, player = start, self._player(guard)
         while True:
             with sequences.buffer() as given, results.buffer() as out:
                 status, number, needed, answer = self._core.play_list(
-                    screen, given, out, self._cells, number, stop, self._slow_ns
+                    self._screen, player, given, out, self._cells, number, stop, self._slow_ns
                 )
             if status == _NO_ROOM:
                 results.make_room(needed)
@@ -131,12 +146,10 @@ class Screening:
             else:
                 raise MemoryError
 
-    def _screen(self, guard: Guard) -> Any:
-        if guard not in self._screens:
-            player = self._core.player(describe(self._target.interface), int(guard), 0, 0)
-            iid = uuid.UUID(self._target.interface.iid).bytes_le
-            self._screens[guard] = self._core.screen(player, self._target.entry, iid)
-        return self._screens[guard]
+    def _player(self, guard: Guard) -> Any:
+        if guard not in self._players:
+            self._players[guard] = self._core.player(describe(self._target.interface), int(guard), 0, 0)
+        return self._players[guard]
 
 
 def _refusal(target: NativeTarget, answer: int) -> TargetError:
@@ -198,7 +211,7 @@ class _ByCtypes:
         elapsed = time.perf_counter_ns() - started
         odd = status != _DONE or released != 0 or bool(left or twice) or min(values, default=0) < 0
         odd = odd or 0 < self._slow_ns <= elapsed
-        head = _RESULT.pack(len(values), status, released, elapsed, left, twice, odd, 0)
+        head = _RESULT.pack(len(values), status, released, elapsed, left, twice, odd, 0, 0, 0)
         return head + struct.pack(f"={len(values)}q", *values)
 
     def _unmakeable(self, call: Call) -> int:

@@ -29,6 +29,7 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.library import is_library
 from replayer.activation import Apartment, is_class_spec
 from replayer.activation import parse as activate
+from replayer.cover import Cover, provide
 from replayer.handles import Handles, PythonHandles, native_handles
 from replayer.holding import Holding
 from replayer.sanitizers import UnplayableError, environment, require_runtime
@@ -280,7 +281,8 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 class NativeTarget:
     """Gives what a factory `HRESULT create(void **ppv)` gives, a function of ctypes; `entry` is its address.
 
-    `live` counts the factory's objects.  `explain` says what a failure of the factory means.
+    `live` counts the factory's objects, `state` is the address of what names an object's state, 0 if there is
+    nothing.  `cover` counts what is reached of its code.  `explain` says what a failure of the factory means.
     """
 
     native = True
@@ -292,12 +294,16 @@ class NativeTarget:
         create: Any,
         *,
         live: Callable[[], int] | None = None,
+        state: Any = None,
+        cover: Cover | None = None,
         apartment: Apartment | None = None,
         explain: Callable[[int], str] = lambda answer: f"the factory answered {hresult.describe(answer)}",
     ):
         self.spec = spec
         self.interface = interface
         self.entry: int = ctypes.cast(create, ctypes.c_void_p).value or 0
+        self.state: int = ctypes.cast(state, ctypes.c_void_p).value or 0 if state is not None else 0
+        self.cover = cover
         self._create = create
         self._live = live
         self._apartment = apartment
@@ -353,11 +359,13 @@ def _library_target(spec: str, interface: Interface, path: str, symbol: str) -> 
         raise TargetError(f"target {spec}: no file {path}")
     try:
         require_runtime(file)
+        cover = provide(file)
         library = ctypes.CDLL(str(file))
     except UnplayableError as error:
         raise TargetError(f"target {spec}: {error}") from None
     except OSError as error:
-        raise TargetError(f"target {spec}: cannot be loaded: {error}") from None
+        why = " (-fsanitize-coverage needs the compiled core)" if "__sanitizer_cov_" in str(error) else ""
+        raise TargetError(f"target {spec}: cannot be loaded: {error}{why}") from None
     try:
         create = getattr(library, symbol)
     except AttributeError:
@@ -367,7 +375,8 @@ def _library_target(spec: str, interface: Interface, path: str, symbol: str) -> 
     live = getattr(library, f"{symbol}_live", None)
     if live is not None:
         live.restype = ctypes.c_uint32
-    return NativeTarget(spec, interface, create, live=live)
+    state = getattr(library, f"{symbol}_state", None)
+    return NativeTarget(spec, interface, create, live=live, state=state, cover=cover)
 
 
 def _class_target(spec: str, interface: Interface) -> Target:

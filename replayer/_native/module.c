@@ -146,47 +146,39 @@ static PyObject *forget(PyObject *self, PyObject *capsule) {
 /* ------------------------------------------------------------------------------------------------------- screen */
 
 static void free_screen(PyObject *capsule) {
-    PyObject *player = PyCapsule_GetContext(capsule);
     syn_screen_free(PyCapsule_GetPointer(capsule, SCREEN));
-    Py_XDECREF(player);
 }
 
 static PyObject *make_screen(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    SynPlayer *player;
     SynScreen *screen;
     PyObject *capsule;
     Py_buffer iid;
-    void *factory;
+    SynCover cover;
+    void *factory, *state;
     (void)self;
-    if (count != 3)
-        return wrong_count("screen(player, factory, iid)");
-    if ((player = PyCapsule_GetPointer(args[0], PLAYER)) == NULL)
-        return NULL;
-    factory = PyLong_AsVoidPtr(args[1]);
+    if (count != 6)
+        return wrong_count("screen(factory, iid, collect, watch, operands, state)");
+    factory = PyLong_AsVoidPtr(args[0]);
+    cover.collect = (uint32_t(*)(void))(uintptr_t)PyLong_AsVoidPtr(args[2]);
+    cover.watch = (void (*)(int))(uintptr_t)PyLong_AsVoidPtr(args[3]);
+    cover.operands = (uint32_t(*)(SynOperands *, uint32_t))(uintptr_t)PyLong_AsVoidPtr(args[4]);
+    state = PyLong_AsVoidPtr(args[5]);
     if (PyErr_Occurred())
         return NULL;
-    if (PyObject_GetBuffer(args[2], &iid, PyBUF_SIMPLE) != 0)
+    if (PyObject_GetBuffer(args[1], &iid, PyBUF_SIMPLE) != 0)
         return NULL;
     if (factory == NULL || iid.len != 16) {
         PyBuffer_Release(&iid);
         PyErr_SetString(PyExc_ValueError, "an address and 16 bytes are needed");
         return NULL;
     }
-    screen = syn_screen_new(player, (SynFactory)(uintptr_t)factory, iid.buf);
+    screen = syn_screen_new((SynFactory)(uintptr_t)factory, iid.buf, &cover, (SynState)(uintptr_t)state);
     PyBuffer_Release(&iid);
     if (screen == NULL)
         return PyErr_NoMemory();
     capsule = PyCapsule_New(screen, SCREEN, free_screen);
-    if (capsule == NULL) {
+    if (capsule == NULL)
         syn_screen_free(screen);
-        return NULL;
-    }
-    Py_INCREF(args[0]);
-    if (PyCapsule_SetContext(capsule, args[0]) != 0) {
-        Py_DECREF(args[0]);
-        Py_DECREF(capsule);
-        return NULL;
-    }
     return capsule;
 }
 
@@ -196,22 +188,23 @@ static PyObject *play_list(PyObject *self, PyObject *const *args, Py_ssize_t cou
     SynScreenStatus status = SYN_NO_LIST;
     Py_buffer sequences, results, journal;
     (void)self;
-    if (count != 7)
-        return wrong_count("play_list(screen, sequences, results, journal, number, stop, slow)");
-    if ((made = PyCapsule_GetPointer(args[0], SCREEN)) == NULL)
+    if (count != 8)
+        return wrong_count("play_list(screen, player, sequences, results, journal, number, stop, slow)");
+    if ((made = PyCapsule_GetPointer(args[0], SCREEN)) == NULL ||
+        (batch.player = PyCapsule_GetPointer(args[1], PLAYER)) == NULL)
         return NULL;
-    batch.number = PyLong_AsUnsignedLongLong(args[4]);
-    batch.stop = PyLong_AsUnsignedLongLong(args[5]);
-    batch.slow = PyLong_AsUnsignedLongLong(args[6]);
+    batch.number = PyLong_AsUnsignedLongLong(args[5]);
+    batch.stop = PyLong_AsUnsignedLongLong(args[6]);
+    batch.slow = PyLong_AsUnsignedLongLong(args[7]);
     if (PyErr_Occurred())
         return NULL;
-    if (PyObject_GetBuffer(args[1], &sequences, PyBUF_SIMPLE) != 0)
+    if (PyObject_GetBuffer(args[2], &sequences, PyBUF_SIMPLE) != 0)
         return NULL;
-    if (PyObject_GetBuffer(args[2], &results, PyBUF_WRITABLE) != 0) {
+    if (PyObject_GetBuffer(args[3], &results, PyBUF_WRITABLE) != 0) {
         PyBuffer_Release(&sequences);
         return NULL;
     }
-    if (PyObject_GetBuffer(args[3], &journal, PyBUF_WRITABLE) != 0) {
+    if (PyObject_GetBuffer(args[4], &journal, PyBUF_WRITABLE) != 0) {
         PyBuffer_Release(&sequences);
         PyBuffer_Release(&results);
         return NULL;
@@ -281,10 +274,11 @@ static PyMethodDef methods[] = {
      "make calls; gives (status, made, read, references, handed)"},
     {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
     {"screen", FASTCALL(make_screen), METH_FASTCALL,
-     "screen(player, factory, iid): what screens the objects of a factory, an address (screen.h)"},
+     "screen(factory, iid, collect, watch, operands, state): what screens the objects of a factory (screen.h); the\n"
+     "functions are addresses, 0 for none"},
     {"play_list", FASTCALL(play_list), METH_FASTCALL,
-     "play_list(screen, sequences, results, journal, number, stop, slow): play sequences of a list; gives (status, "
-     "number, needed, answer)"},
+     "play_list(screen, player, sequences, results, journal, number, stop, slow): play sequences of a list; gives\n"
+     "(status, number, needed, answer)"},
     {"release", FASTCALL(release), METH_FASTCALL,
      "release(object, references): give them back; what the last Release answered, -1 if there was none"},
     {"watch", watch, METH_O, "watch(memory): have faults of this process written there (fault.h)"},

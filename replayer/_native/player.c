@@ -498,6 +498,10 @@ static SynStatus play_on(SynPlayer *player, SynPlay *play) {
             play->values[play->made] = (int64_t)answer;
         if (play->outputs != NULL)
             keep_outputs(play->outputs + SYN_MAX_WORDS * play->made, method, &room);
+        if (play->slots != NULL)
+            play->slots[play->made] = (uint32_t)slot;
+        if (play->states != NULL)
+            play->states[play->made] = play->references > 0 ? play->state(play->object) : 0;
         play->handed = play->handed || gives_handle(method, words);
         play->made++;
         play->read = (size_t)(r.at - play->stream);

@@ -80,6 +80,9 @@ typedef struct SynPlay {
     int64_t *values;   /* what the calls returned, extended as their types say; 0 for void */
     uint64_t *elapsed; /* ns; the clock is only read if this is asked for */
     uint64_t *outputs; /* SYN_MAX_WORDS for each call: its output parameters in their order */
+    uint32_t *slots;   /* which methods they were */
+    uint64_t *states;  /* what `state` says of the object after each; NULL if there is no `state` */
+    uint64_t (*state)(void *object);
 
     /* on the way */
     volatile uint64_t *journal; /* gets `journal_base` and a call's number before it is made; may be NULL */

@@ -224,34 +224,110 @@ static void put_number(uint8_t *at, uint64_t number, unsigned bytes) {
 }
 
 /* Append a result that there is room for; it is there when the count says so. */
-static void append(uint8_t *list, const SynScreened *result, const int64_t *values) {
+static void append(uint8_t *list, const SynScreened *result, const int64_t *values, const SynOperands *operands) {
     const uint64_t count = number_at(list, 8), end = number_at(list + 8, 8);
-    const size_t size = sizeof *result + result->made * sizeof *values;
+    const size_t answers = result->made * sizeof *values, compared = result->compared * sizeof *operands;
+    const size_t size = sizeof *result + answers + compared;
     uint8_t *to = list + end;
     put_number(to, size, LENGTH);
     memcpy(to + LENGTH, result, sizeof *result);
-    memcpy(to + LENGTH + sizeof *result, values, result->made * sizeof *values);
+    memcpy(to + LENGTH + sizeof *result, values, answers);
+    memcpy(to + LENGTH + sizeof *result + answers, operands, compared);
     put_number(list + 8, end + LENGTH + size, 8);
     put_number(list, count + 1, 8);
+}
+
+/* --------------------------------------------------------------------------------------------------------- novelty */
+
+#define FEATURES 8192      /* slots of the table, of which half are filled at most */
+#define MOST_OF_A_KIND 1500
+#define ANSWERS 24         /* of one method that are told apart */
+#define ANOTHER_ANSWER INT64_MAX
+
+enum Kind { KIND_NONE, KIND_ANSWER, KIND_PAIR, KIND_STATE, KINDS };
+
+typedef struct Features {
+    uint64_t known[FEATURES]; /* 0 where there is none */
+    uint32_t count[KINDS];
+    uint8_t answers[SYN_MAX_SLOTS];
+} Features;
+
+static uint64_t mixed(uint64_t a, uint64_t b) { /* the finaliser of splitmix64 over both */
+    uint64_t x = a * 0x9E3779B97F4A7C15u + b;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+/* Where a feature is, or goes. */
+static uint64_t *place_of(Features *features, uint64_t feature) {
+    uint32_t at = (uint32_t)feature % FEATURES;
+    while (features->known[at] != 0 && features->known[at] != feature)
+        at = (at + 1) % FEATURES;
+    return &features->known[at];
+}
+
+/* Whether it is new, and taken in. */
+static uint32_t is_new(Features *features, enum Kind kind, uint64_t value) {
+    const uint64_t feature = mixed(value, (uint64_t)kind) | 1;
+    uint64_t *place = place_of(features, feature);
+    if (*place != 0 || features->count[kind] >= (kind == KIND_ANSWER ? FEATURES / 8 : MOST_OF_A_KIND))
+        return 0;
+    *place = feature;
+    features->count[kind]++;
+    return 1;
+}
+
+/* An answer, or one for all those that are too many to tell apart. */
+static int64_t told_apart(Features *features, uint32_t slot, int64_t answer) {
+    const uint64_t feature = mixed(mixed(slot, (uint64_t)answer), KIND_ANSWER) | 1;
+    if (*place_of(features, feature) != 0)
+        return answer;
+    if (features->answers[slot] == ANSWERS || !is_new(features, KIND_ANSWER, mixed(slot, (uint64_t)answer)))
+        return ANOTHER_ANSWER;
+    features->answers[slot]++;
+    return answer;
+}
+
+static uint32_t new_features(Features *features, const uint32_t *slots, const int64_t *values, const uint64_t *states,
+                             size_t calls) {
+    uint64_t before = 0;
+    uint32_t new = 0;
+    size_t n;
+    for (n = 0; n < calls; n++) {
+        const uint64_t call = mixed(slots[n] + 1u, (uint64_t)told_apart(features, slots[n], values[n]));
+        new += is_new(features, KIND_PAIR, mixed(before, call));
+        before = call;
+        if (states != NULL && (n == 0 || states[n] != states[n - 1]))
+            new += is_new(features, KIND_STATE, states[n]);
+    }
+    return new;
 }
 
 /* -------------------------------------------------------------------------------------------------------- screen */
 
 struct SynScreen {
-    SynPlayer *player;
     SynFactory factory;
+    SynCover cover;
+    SynState state;
     uint8_t iid[16];
-    int64_t *values;
-    size_t capacity; /* of them */
+    int64_t *values, *spare;
+    uint32_t *slots;
+    uint64_t *states;
+    size_t capacity; /* of these */
     Handles handles;
+    SynOperands operands[SYN_MAX_OPERANDS];
+    Features features;
 };
 
-SynScreen *syn_screen_new(SynPlayer *player, SynFactory factory, const uint8_t *iid) {
+SynScreen *syn_screen_new(SynFactory factory, const uint8_t *iid, const SynCover *cover, SynState state) {
     SynScreen *screen = calloc(1, sizeof *screen);
     if (screen == NULL)
         return NULL;
-    screen->player = player;
     screen->factory = factory;
+    if (cover != NULL)
+        screen->cover = *cover;
+    screen->state = state;
     memcpy(screen->iid, iid, sizeof screen->iid);
     if (open_handles(&screen->handles) != 0) {
         syn_screen_free(screen);
@@ -260,11 +336,19 @@ SynScreen *syn_screen_new(SynPlayer *player, SynFactory factory, const uint8_t *
     return screen;
 }
 
+static void free_room(SynScreen *screen) {
+    free(screen->values);
+    free(screen->spare);
+    free(screen->slots);
+    free(screen->states);
+    screen->capacity = 0;
+}
+
 void syn_screen_free(SynScreen *screen) {
     if (screen == NULL)
         return;
     close_handles(&screen->handles);
-    free(screen->values);
+    free_room(screen);
     free(screen);
 }
 
@@ -298,24 +382,27 @@ static uint32_t is_odd(const SynScreened *result, const int64_t *values, uint64_
 /* Have room for the answers of a sequence of so many bytes. */
 static int make_room(SynScreen *screen, size_t bytes) {
     const size_t most = bytes / SHORTEST_ENTER + 1;
-    int64_t *values;
     if (screen->capacity >= most)
         return 0;
-    values = realloc(screen->values, 2 * most * sizeof *values);
-    if (values == NULL)
+    free_room(screen);
+    screen->values = malloc(2 * most * sizeof *screen->values);
+    screen->spare = malloc(2 * most * sizeof *screen->spare);
+    screen->slots = malloc(2 * most * sizeof *screen->slots);
+    screen->states = malloc(2 * most * sizeof *screen->states);
+    if (screen->values == NULL || screen->spare == NULL || screen->slots == NULL || screen->states == NULL)
         return -1;
-    screen->values = values;
     screen->capacity = 2 * most;
     return 0;
 }
 
-static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size) {
-    SynScreened result;
+/* Play a sequence; `calls` of it were made. */
+static SynScreenStatus play_once(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size,
+                                 SynScreened *result) {
     SynPlay play;
     SynStatus status = SYN_STOPPED;
     size_t calls = 0, read = 0;
     const uint64_t started = now_ns();
-    memset(&result, 0, sizeof result);
+    memset(result, 0, sizeof *result);
     memset(&play, 0, sizeof play);
     batch->journal[1] = batch->number << 32;
     batch->journal[0] = PHASE_MAKING;
@@ -328,29 +415,60 @@ static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_
     play.journal = batch->journal + 1;
     play.journal_base = batch->number << 32;
     play.stop_at_handles = 1;
+    play.state = screen->state;
     batch->journal[0] = PHASE_CALLS;
     while (status == SYN_STOPPED) {
         play.stream = stream + read;
         play.size = size - read;
         play.first = calls;
         play.values = screen->values + calls;
+        play.slots = screen->slots + calls;
+        play.states = screen->state != NULL ? screen->states + calls : NULL;
         play.capacity = screen->capacity - calls;
-        status = syn_play(screen->player, &play);
+        status = syn_play(batch->player, &play);
         calls += play.made;
         read += play.read;
         look_at(&screen->handles, play.given);
     }
     batch->journal[0] = PHASE_ENDING;
-    result.released = syn_play_release(&play);
+    result->released = syn_play_release(&play);
     look_at(&screen->handles, play.given);
-    if (settle(&screen->handles, play.given, &result) != 0)
+    if (settle(&screen->handles, play.given, result) != 0)
         return SYN_NO_RESOURCES;
-    result.made = (uint32_t)calls;
-    result.status = (uint32_t)status;
-    result.elapsed = now_ns() - started;
-    result.odd = is_odd(&result, screen->values, batch->slow);
-    append(batch->results, &result, screen->values);
+    result->made = (uint32_t)calls;
+    result->status = (uint32_t)status;
+    result->elapsed = now_ns() - started;
+    result->odd = is_odd(result, screen->values, batch->slow);
+    result->fresh = new_features(&screen->features, screen->slots, screen->values,
+                                 screen->state != NULL ? screen->states : NULL, calls);
+    if (screen->cover.collect != NULL)
+        result->fresh += screen->cover.collect();
     return SYN_SCREENED;
+}
+
+/* Play it once more, only to see what is compared. */
+static SynScreenStatus watch(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size,
+                             SynScreened *result) {
+    int64_t *const values = screen->values;
+    SynScreened again;
+    SynScreenStatus status;
+    screen->values = screen->spare;
+    screen->cover.watch(1);
+    status = play_once(screen, batch, stream, size, &again);
+    result->compared = screen->cover.operands(screen->operands, SYN_MAX_OPERANDS);
+    screen->cover.watch(0);
+    screen->values = values;
+    return status;
+}
+
+static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size) {
+    SynScreened result;
+    SynScreenStatus status = play_once(screen, batch, stream, size, &result);
+    if (status == SYN_SCREENED && result.fresh != 0 && screen->cover.watch != NULL)
+        status = watch(screen, batch, stream, size, &result);
+    if (status == SYN_SCREENED)
+        append(batch->results, &result, screen->values, screen->operands);
+    return status;
 }
 
 SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch) {
@@ -373,7 +491,7 @@ SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch) {
         if (make_room(screen, (size_t)size) != 0)
             return SYN_NO_RESOURCES;
         batch->needed = (size_t)number_at(batch->results + 8, 8) + LENGTH + sizeof(SynScreened) +
-                        ((size_t)size / SHORTEST_ENTER + 1) * sizeof(int64_t);
+                        ((size_t)size / SHORTEST_ENTER + 1) * sizeof(int64_t) + sizeof screen->operands;
         if (batch->needed > batch->results_size)
             return SYN_NO_ROOM;
         if ((status = play_one(screen, batch, list + at - size, (size_t)size)) != SYN_SCREENED)

@@ -7,18 +7,35 @@
  * Handles are real: descriptors that stand for events, on Windows events.  After each call that was given one it is looked
  * whether it was closed; its value is then taken by a stranger at once, so that a second close shows.
  *
+ * A result says whether the sequence is the first to show something: a place of the target's code, where something counts
+ * them (cover.h); a call with what it answered, after another one with its answer; a state that the target names itself.  Of
+ * a method 24 answers are told apart, and no more than some thousand such pairs, and states, are new: a target that counts
+ * upward is not interesting for ever.  A sequence that shows something is played once more where comparisons can be
+ * noted, before its result is in the list: what the target compared goes with it.
+ *
  * One thread at a time uses a SynScreen.  Nothing here needs Python.
  */
 #ifndef SYNCTAPE_SCREEN_H
 #define SYNCTAPE_SCREEN_H
 
+#include "cover.h"
 #include "player.h"
 
 #define SYN_SYMBOLS 8 /* handles 0 to 7 are there; a sequence with others ends with SYN_NO_HANDLE */
 
 typedef int32_t (*SynFactory)(void **ppv);
+typedef uint64_t (*SynState)(void *object); /* a number for the state that an object is in */
 
-/* A result, as it lies in the list: this, then `made` answers of 8 bytes. */
+/* The functions of cover.h; all NULL where nothing counts. */
+typedef struct SynCover {
+    uint32_t (*collect)(void);
+    void (*watch)(int on);
+    uint32_t (*operands)(SynOperands *to, uint32_t room);
+} SynCover;
+
+#define SYN_MAX_OPERANDS 64
+
+/* A result, as it lies in the list: this, then `made` answers of 8 bytes, then `compared` SynOperands. */
 typedef struct SynScreened {
     uint32_t made;         /* calls */
     uint32_t status;       /* SynStatus: SYN_DONE if all were */
@@ -28,6 +45,8 @@ typedef struct SynScreened {
     uint32_t closed_twice; /* bit n: handle n was closed more than once */
     uint32_t odd;          /* 0 if nothing of this is out of the ordinary: all calls made, none answered a negative number,
                               nothing left, nothing open, not slow */
+    uint32_t fresh;        /* how much it showed for the first time */
+    uint32_t compared;
     uint32_t reserved;
 } SynScreened;
 
@@ -42,6 +61,7 @@ typedef enum SynScreenStatus {
 typedef struct SynScreen SynScreen;
 
 typedef struct SynBatch {
+    SynPlayer *player;
     const uint8_t *sequences;
     size_t sequences_size;
     uint8_t *results;
@@ -54,8 +74,9 @@ typedef struct SynBatch {
     int32_t answer;
 } SynBatch;
 
-/* `factory` gives objects that speak the interface `iid`.  NULL if there is no memory or no handle. */
-SynScreen *syn_screen_new(SynPlayer *player, SynFactory factory, const uint8_t *iid);
+/* `factory` gives objects that speak the interface `iid`; `cover` and `state` may be NULL.  NULL if there is no memory or no
+ * handle. */
+SynScreen *syn_screen_new(SynFactory factory, const uint8_t *iid, const SynCover *cover, SynState state);
 void syn_screen_free(SynScreen *screen);
 
 SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch);
