@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import sys
 from pathlib import Path
 
@@ -63,7 +62,7 @@ class Cover:
 
     def __init__(self, path: str):
         """Raises OSError."""
-        self._library = ctypes.CDLL(path, mode=os.RTLD_GLOBAL | os.RTLD_NOW)
+        self._library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
         functions = (self._library[f"syn_cover_{name}"] for name in ("collect", "watch", "operands"))
         self.functions = tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
 
