@@ -15,7 +15,6 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 LIMITED_API = "0x030B0000"
-POSIX_FLAGS = ["-std=c99", "-O3", "-fvisibility=hidden", "-fexceptions"]
 SOURCES = {
     "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record")],
     "replayer._native.core": [
@@ -29,10 +28,12 @@ if sys.platform == "linux":
 class BuildCore(build_ext):
     """Flags by compiler; a core that cannot be compiled is left out with one line."""
 
+    posix_flags = ("-std=c99", "-O3", "-fvisibility=hidden", "-fexceptions")
+
     def build_extensions(self):
         msvc = self.compiler.compiler_type == "msvc"
         for extension in self.extensions:
-            extension.extra_compile_args = ["/O2"] if msvc else POSIX_FLAGS
+            extension.extra_compile_args = ["/O2"] if msvc else [*self.posix_flags]
         super().build_extensions()
 
 

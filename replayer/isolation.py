@@ -439,7 +439,9 @@ def _played(trace: Trace, outcomes: list[Outcome]) -> Trace:
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
-_PLAYER_FILES = re.compile(r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|worker|com)\.py$")
+_PLAYER_FILES = re.compile(
+    r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|hang_watch|worker|com)\.py$"
+)
 
 
 class Frame(NamedTuple):

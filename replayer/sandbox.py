@@ -51,6 +51,7 @@ from recorder.calls import OutcomeKind
 from recorder.endings import ending
 from recorder.errors import SynctapeError
 from replayer.faults import Fault, FaultFile, parse_fault
+from replayer.hang_watch import HEADING
 from replayer.sandbox_child import (
     IMPORTING,
     KILL,
@@ -321,6 +322,8 @@ class Sandbox:
     def _bury(self, child: _Child, end: _Event, kind: OutcomeKind, detail: str, stack: str = "") -> Death:
         """The Death to report; a template, if one outlived it, forks the next worker meanwhile."""
         position, stack, report = child.journal.position, stack or child.stack.read(), child.take_report()
+        if kind is not OutcomeKind.HUNG and stack.startswith(HEADING):
+            stack = ""  # of a wait that came to an end
         record = child.fault.record
         self._ready = False
         if isinstance(end, _End) and not end.whole:
@@ -337,7 +340,7 @@ class Sandbox:
             child.stop()
 
 
-_HEADING = re.compile(r"^(?=Fatal Python error: |Windows fatal exception: |Timeout \()", re.MULTILINE)
+_HEADINGS = re.compile(rf"^(?=Fatal Python error: |Windows fatal exception: |{re.escape(HEADING)})", re.MULTILINE)
 
 
 class _StackFile:
@@ -359,7 +362,7 @@ class _StackFile:
     def read(self) -> str:
         """The stack that was written last, "" if none was since `forget`."""
         self._file.seek(self._mark + max(self.size - _STACK_BYTES, 0))
-        return _HEADING.split(self._file.read().decode("utf-8", "replace"))[-1]
+        return _HEADINGS.split(self._file.read().decode("utf-8", "replace"))[-1]
 
     def forget(self) -> None:
         """What is there is about an earlier process, or an earlier moment."""
@@ -455,12 +458,11 @@ class _Child:
         return self._end() if closed or ended else None
 
     def fetch_stack(self) -> None:
-        """Have a hung worker write its stack; on Windows it has done so by the clock."""
-        if sys.platform == "win32":
-            return
-        self.stack.forget()
-        if not self._tell(STACK):
-            self._process.send_signal(signal.SIGUSR1)
+        """Have a hung worker write its stack; on Windows it does so by itself, see replayer.hang_watch."""
+        if sys.platform != "win32":
+            self.stack.forget()
+            if not self._tell(STACK):
+                self._process.send_signal(signal.SIGUSR1)
         deadline, before = time.monotonic() + _STACK_SECONDS, 0
         while time.monotonic() < deadline:
             time.sleep(0.02)  # a stack is all there once it has stopped growing

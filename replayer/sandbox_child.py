@@ -38,7 +38,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -47,6 +47,7 @@ import msgpack
 from recorder.errors import SynctapeError
 from recorder.native import core_of
 from replayer.faults import watch_faults
+from replayer.hang_watch import HangWatch
 
 __all__ = [
     "IMPORTING",
@@ -174,7 +175,7 @@ def _live(start: dict[str, Any]) -> None:
             _write_stacks_to(stack, faults=not start["environment"])
             fault()
         connection.send(["ready", forked])
-        _serve(connection, handle, stack, limited=plan["memory"] is not None)
+        _serve(connection, handle, stack, journal, limited=plan["memory"] is not None)
 
 
 class _BrokenError(Exception):
@@ -244,12 +245,13 @@ def _one_line(error: BaseException) -> str:
 # ---------------------------------------------------------------------------------------------- the worker
 
 
-def _serve(connection: Connection, handle: Handler, stack: BinaryIO, *, limited: bool) -> None:
+def _serve(connection: Connection, handle: Handler, stack: BinaryIO, journal: Journal, *, limited: bool) -> None:
     """Answer requests until the parent goes."""
     own = os.getpid()
+    watch = HangWatch(stack, lambda: journal.position) if sys.platform == "win32" else None
     while True:
         seconds, payload = connection.receive()
-        with _stacks_by_clock(stack, seconds) if sys.platform == "win32" else _NOTHING:
+        with watch.request(seconds) if watch else _NOTHING:
             answer = _answer(handle, payload, limited)
         if os.getpid() != own:
             os._exit(0)  # a process that the target forked came back: the answer is the original's to give
@@ -264,16 +266,6 @@ def _answer(handle: Handler, payload: Any, limited: bool) -> bytes:
         return frame(["memory" if limited else "bug", traceback.format_exc()])
     except BaseException:  # SystemExit too: what the target raises is for the handler to catch
         return frame(["bug", traceback.format_exc()])
-
-
-@contextlib.contextmanager
-def _stacks_by_clock(stack: BinaryIO, seconds: float) -> Iterator[None]:
-    """Where no signal asks for stacks (Windows): write one every `seconds`/2, so one in the midst of a hang."""
-    faulthandler.dump_traceback_later(max(seconds / 2, 0.01), repeat=True, file=stack)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def _limit_memory(mebibytes: int) -> None:

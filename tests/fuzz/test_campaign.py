@@ -27,7 +27,7 @@ SEED = ("good", trace(*GOOD))
 def search(
     name: str, runs: int = 1500, *, interface: Interface = CALLBACK, folder: Path | None = None, **options: object
 ) -> Summary:
-    fixed = {"seed": 1, "max_time": 60.0, "max_runs": runs, "timeout": 1.0, "batch": 100, **options}
+    fixed = {"seed": 1, "max_time": 300.0, "max_runs": runs, "timeout": 1.0, "batch": 100, **options}
     seeds = [SEED] if interface is CALLBACK else []
     spec = name if ":" in name else f"targets.{name}:Host"
     return Campaign(spec, seeds, CampaignOptions(**fixed), interface=interface, folder=folder).run()  # type: ignore[arg-type]
@@ -122,11 +122,11 @@ def test_two_bugs_of_one_method_are_two_failures() -> None:
 
 
 def test_another_bug_is_found_though_nearly_every_sequence_kills() -> None:
-    summary = search("crashes_and_raises", 300)
+    summary = search("crashes_and_raises", 120, seed=3)
     assert {f.finding.code for f in summary.found} == {"X1", "X3"}
     assert lines(one(summary, "X3")) == ['Error(S_OK, "")', "Progress(NULL, 51, 0)"]
-    assert summary.stopped == "runs" and summary.progress.runs == 300
-    assert summary.progress.deaths > 30 and summary.progress.kept > 5
+    assert summary.stopped == "runs" and summary.progress.runs == 120
+    assert summary.progress.deaths > 20 and summary.progress.kept > 5
 
 
 @pytest.mark.slow

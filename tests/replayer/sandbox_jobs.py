@@ -109,6 +109,11 @@ def _exit(journal: Journal, code: int) -> None:
     os._exit(code)
 
 
+def _exit_late(journal: Journal, seconds: float) -> None:
+    time.sleep(seconds)
+    os._exit(0)
+
+
 def _raise(journal: Journal) -> None:
     raise LookupError("a mistake \ud800 of the job")
 
@@ -121,6 +126,8 @@ def _endless_loop(journal: Journal) -> None:
 
 def _hold_interpreter(journal: Journal) -> None:
     """Never give the interpreter to another thread, nor come back: hung native code at its worst."""
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(3_600_000)
     ctypes.PyDLL(None).sleep(3600)
 
 
