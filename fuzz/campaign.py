@@ -135,7 +135,9 @@ class Campaign:
         progress.calls += played.calls
         progress.ended += played.ended
         progress.levels[str(played.level)] += played.runs
+        progress.states = max(progress.states, played.states)
         progress.applied.update(played.applied)
+        progress.transitions.update(played.transitions)
         progress.covered, progress.sites = max(progress.covered, played.covered), max(progress.sites, played.sites)
         progress.deaths += played.lost
         progress.unconfirmed += played.lost

@@ -28,18 +28,22 @@ compiling, is left as it is and counts no sites.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import copy
+import gc
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import PurePath
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from zipimport import zipimporter
 
-from fuzz.instrument import CELLS, FIRST_LINE, REACHED, CellProbes, LineProbes, Site, instrument
+from fuzz.comparisons import Comparisons, constants
+from fuzz.instrument import CALLED, CELLS, COMPARED, FIRST_LINE, REACHED, CellProbes, LineProbes, Site, instrument
 
 __all__ = ["Coverage", "coverage_for"]
 
@@ -58,7 +62,7 @@ def coverage_for(module: str, *, extra: Sequence[str] = ()) -> Coverage:
 class Coverage:
     """What has been reached of one target's code; a site is one arm of a branch, or another place with a mark.
 
-    `method` is "lines" or "cells" from start() on, "" before.
+    `method` is "lines" or "cells" from start() on, "" before.  `latest` are the sites that novel() told of last.
     """
 
     def __init__(self, module: str, extra: Sequence[str] = ()):
@@ -71,8 +75,16 @@ class Coverage:
         self._files: list[str] = []  # of each site
         self._hit: set[int] = set()
         self._told = 0  # how many of them novel() has told of
+        self._known: set[int] = set()  # which these are
+        self.latest: set[int] = set()
         self._cells: list[bool] = []
         self._codes: dict[str, tuple[str, CodeType]] = {}  # by module: source, what it became
+        self.comparisons = Comparisons()
+        self._unwatched: list[
+            tuple[str, CodeType, str, str, int]
+        ] = []  # that have no version with comparisons yet
+        self._versions: dict[int, CodeType] = {}  # by the id of the plain code: the same with comparisons
+        self._functions: list[tuple[FunctionType, CodeType, CodeType]] | None = None  # None: to be looked for
         self._unmeasured: dict[str, str] = {}  # by module: why
         self._lock = threading.Lock()
 
@@ -96,6 +108,7 @@ class Coverage:
         if self._monitor is not None:
             self._monitor.close()
             self._monitor = None
+        self.watch_comparisons(False)
         self._cells[:] = [False] * len(self._cells)
 
     @property
@@ -114,6 +127,9 @@ class Coverage:
         """How many sites were reached for the first time since the last call."""
         hit = len(self._hit)
         new = hit - self._told
+        if new:
+            self.latest = self._hit - self._known
+            self._known |= self.latest
         self._told = hit
         return new
 
@@ -138,6 +154,78 @@ class Coverage:
             if number not in self._hit
         ]
         return [f"{file}:{line} {way}" for file, line, way in sorted(missed)]
+
+    def constants(self) -> tuple[list[int], list[str]]:
+        """Numbers and texts that stand in the code of the modules imported so far."""
+        numbers: list[int] = []
+        texts: list[str] = []
+        for source, _ in self._codes.values():
+            more = constants(ast.parse(source))
+            numbers += more[0]
+            texts += more[1]
+        return numbers, texts
+
+    @contextlib.contextmanager
+    def tracing(self) -> Iterator[set[int]]:
+        """Within it, the set given is that of all sites reached, known or not, and all operands are kept."""
+        known, traced = self._hit, set[int]()
+        self._listen(traced)
+        self._cells[:] = [True] * len(self._cells)
+        if self._monitor is not None:
+            self._monitor.again()
+        self.comparisons.tracing = True
+        try:
+            yield traced
+        finally:
+            self.comparisons.tracing = False
+            known |= traced
+            self._listen(known)
+            self._cells[:] = [site not in known for site in range(len(self._cells))]
+
+    def _listen(self, hit: set[int]) -> None:
+        self._hit = hit
+        if self._monitor is not None:
+            self._monitor.hit = hit
+
+    def watch_comparisons(self, watch: bool) -> None:
+        """Put the version of the target's code in place that tells of comparisons, or the plain one.
+
+        Functions that the target makes meanwhile from within others keep the version they were made with, which
+        tells of nothing when nothing is watched.
+        """
+        if not self.method or watch is self.comparisons.watching:
+            return
+        self.comparisons.watching = watch
+        if watch and self._unwatched:
+            for module in self._unwatched:
+                self._compile_comparisons(*module)
+            self._unwatched.clear()
+            self._functions = None
+        if self._functions is None:
+            self._functions = [
+                (function, code, self._versions[id(code)])
+                for function in gc.get_objects()
+                if type(function) is FunctionType and id(code := function.__code__) in self._versions
+            ]
+        for function, plain, watched in self._functions:
+            function.__code__ = watched if watch else plain
+
+    def _compile_comparisons(self, name: str, plain: CodeType, source: str, path: str, first: int) -> None:
+        """The other version of a module's code, function by function; no harm where there is none."""
+        probes = CellProbes() if self._monitor is None else LineProbes(source)
+        sites = self._sites[:first]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = instrument(source, path, probes, sites, self.comparisons.add)
+            watched: CodeType = compile(tree, path, "exec", dont_inherit=True)
+        pairs = list(zip(_with_inner(plain), _with_inner(watched), strict=False))
+        if name not in sys.modules or any(_signature(one) != _signature(other) for one, other in pairs):
+            return
+        comparisons = self.comparisons
+        vars(sys.modules[name]).update({COMPARED: comparisons.compared, CALLED: comparisons.called})
+        self._versions.update((id(one), other) for one, other in pairs)
+        if self._monitor is not None and isinstance(probes, LineProbes):
+            self._monitor.watch(watched, probes.lines)
 
     def _covers(self, name: str) -> bool:
         return any(_is_covered(name, target) for target in self._targets)
@@ -185,6 +273,7 @@ class Coverage:
             warnings.simplefilter("ignore")  # as when the module comes from its bytecode cache
             tree = instrument(source, path, probes, sites)
             code: CodeType = compile(tree, path, "exec", dont_inherit=True)
+        self._unwatched.append((name, code, source, path, len(self._sites)))
         added = len(sites) - len(self._sites)
         depth = name.count(".") + (2 if is_package else 1)
         self._files += ["/".join(PurePath(path).parts[-depth:])] * added
@@ -227,7 +316,7 @@ class _Monitor:
     def __init__(self, monitoring: Any, tool: int, hit: set[int]):
         self._monitoring = monitoring
         self._tool = tool
-        self._hit = hit
+        self.hit = hit
         self._codes: list[CodeType] = []
         self._lines: dict[str, dict[int, int]] = {}  # by file: sites that have a line of it to themselves
         self._disable = monitoring.DISABLE
@@ -250,6 +339,10 @@ class _Monitor:
             self._monitoring.set_local_events(self._tool, inner, self._monitoring.events.LINE)
             self._codes.append(inner)
 
+    def again(self) -> None:
+        """Tell of each line once more."""
+        self._monitoring.restart_events()
+
     def close(self) -> None:
         for code in self._codes:
             self._monitoring.set_local_events(self._tool, code, 0)
@@ -259,7 +352,7 @@ class _Monitor:
     def _line_reached(self, code: CodeType, line: int) -> object:
         site = line - FIRST_LINE if line >= FIRST_LINE else self._lines[code.co_filename].get(line)
         if site is not None:
-            self._hit.add(site)
+            self.hit.add(site)
         return self._disable
 
 
@@ -268,6 +361,11 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _with_inner(constant)
+
+
+def _signature(code: CodeType) -> tuple[object, ...]:
+    """What two versions of a function's code have in common."""
+    return code.co_name, code.co_firstlineno, code.co_freevars, code.co_argcount, code.co_flags
 
 
 def _may_be_covered(name: str) -> bool:

@@ -20,7 +20,13 @@ from random import Random
 from typing import Any
 
 from fuzz import generate
+from fuzz.comparisons import Operands
+from fuzz.coverage import Coverage
+from fuzz.feedback import Feature
 from fuzz.mutators import Environment, Mutator, mutate
+from fuzz.observer import Observer
+from fuzz.protocol import Protocol
+from fuzz.schedule import Kept, Seeds
 from fuzz.screen import ALIKE, REFUSES, Screen
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
@@ -31,10 +37,12 @@ from replayer.target import Target
 __all__ = ["Batch", "Engine", "Suspect", "bases"]
 
 _POOL = 24  # base sequences of a batch
-_KEPT = 4000  # sequences kept for having brought something new
-_STATE_MASK = 7  # the target's visible state is looked at after every eighth sequence
+_PATIENCE = 8  # batches without anything new, after which fewer sequences are watched closely
+_TRIES = 24  # plays that make a sequence to be kept shorter
+_CALLS = 12_000  # and calls in them
+_SHORT = 8  # calls that a sequence keeps at least: others than those of its feature are what mutators build on
+_SHOWN = 64  # features of a sequence that are told
 _RETAINED = 2  # share of the mutator that releases early
-_STATES = 20_000  # states remembered: a target that counts upward must not flood the corpus
 _METHOD = operator.itemgetter(0)
 
 
@@ -56,16 +64,18 @@ class Batch:
     calls: int = 0
     ended: int = 0  # sequences that reach the call that ends the protocol
     suspects: list[Suspect] = field(default_factory=list)
-    fresh: list[tuple[list[Call], list[str]]] = field(default_factory=list)  # and the mutators that made them
+    fresh: list[Kept] = field(default_factory=list)
     applied: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of the contract: state, method
 
 
 class Engine:
     """Runs batches on one target.
 
-    `seeds` are sequences as `bases` gives them.  `novelty` is asked after each sequence how much new it has
-    seen.  `slow`: see Screen.  `avoid`: calls, as (method, arguments), that are not made.  `retained`: whether the
-    hostile level calls on after the last Release, too.
+    `seeds` are sequences as `bases` gives them.  `coverage` is that of a Python target's code; `novelty` is asked
+    after each sequence how much new it has seen, in its place where there is none.  `slow`: see Screen.  `avoid`:
+    calls, as (method, arguments), that are not made.  `retained`: whether the hostile level calls on after the
+    last Release, too.
     """
 
     def __init__(
@@ -75,6 +85,7 @@ class Engine:
         *,
         seed: int = 0,
         slow: float = 1.0,
+        coverage: Coverage | None = None,
         novelty: Callable[[], int] | None = None,
         journal: Journal | None = None,
         retained: bool = False,
@@ -83,46 +94,68 @@ class Engine:
         self.contract: Contract = contract_of(target.interface)
         self.seed = seed
         self.seeds = list(seeds)
-        self.kept: list[list[Call]] = []
+        self.kept = Seeds()
         self.avoid: set[tuple[str, tuple[Any, ...]]] = set()
-        self._novelty = novelty
+        self._coverage = coverage
+        self._novelty = coverage.novel if coverage is not None else novelty
         self._journal = journal
         self.slow = slow
         self._env = Environment(self.contract, self.seeds, Random(seed))
         if retained:
-            self._env.shares["release-early"] = _RETAINED
+            self._env.shares.base["release-early"] = _RETAINED
             self._env.weigh()
-        self._states: set[object] = set()
-        self._only_the_end_matters = _only_the_end_matters(self.contract)
+        if coverage is not None:
+            self._env.learn_values(*coverage.constants())
+        self._protocol = Protocol(self.contract)
         self._reported: Counter[str] = Counter()
+        self._own: set[int] = set()  # hashes of sequences kept that this process has found itself
         self.screen = Screen(target, slow)
+        self._observer = Observer(self.screen, self._protocol, coverage)
 
     @property
     def environment(self) -> Environment:
         """What the mutators draw from; `used` and `threaded` belong to the sequence made last."""
         return self._env
 
+    @property
+    def protocol(self) -> Protocol:
+        """Walks through the target's contract."""
+        return self._protocol
+
+    @property
+    def states(self) -> int:
+        """How many features the target's visible state was seen to have."""
+        return self._observer.states
+
     # --- what the next batches build on ---------------------------------------------------------------------
 
-    def keep(self, calls: list[Call], mutators: Sequence[str]) -> None:
+    def keep(self, kept: Kept) -> None:
         """A sequence that brought something new: a base from now on, and its mutators are drawn more often."""
-        if len(self.kept) < _KEPT:
-            self.kept.append(calls)
-            self._env.learn(calls[:20])
-        for name in mutators:
-            self._env.shares[name] = min(self._env.shares[name] + 1, 40)
+        if self.kept.add(kept):
+            self._env.learn(kept.calls[:20])
+        compared = [value for _, *both in kept.operands for value in both]
+        self._env.learn_values(
+            (value for value in compared if type(value) is int and not -2 <= value <= 2),
+            (value for value in compared if type(value) is str and 0 < len(value) <= 64),
+        )
+        self._env.shares.earned(kept.mutators)
 
     def reweigh(self) -> None:
         """Let what was kept take effect."""
+        self.kept.weigh()
         self._env.weigh()
 
-    def restore(self, fresh: Iterable[tuple[list[Call], Sequence[str]]]) -> None:
+    def restore(self, fresh: Iterable[Kept]) -> None:
         """Keep what earlier batches found new, and play it, so that to a new process it is not new again."""
         with self.screen.watching():
-            for calls, mutators in fresh:
-                self.keep(calls, mutators)
-                self.screen.play(calls, look=True)
-                self._new_shape()
+            for kept in fresh:
+                self.keep(kept)
+                if (key := hash(tuple(kept.calls))) in self._own:
+                    self._own.discard(key)
+                else:
+                    self._observer.watch(True)
+                    self._observer.play(kept.calls)
+        self._observer.watch(False)
         if self._novelty is not None:
             self._novelty()
         self.reweigh()
@@ -134,14 +167,15 @@ class Engine:
         random = Random(self.seed * 1_000_003 + number)
         env = self._env
         env.seed(random)
-        env.corpus = [*self.seeds, *self.kept[-200:]]
+        env.corpus = [*self.seeds, *[kept.calls for kept in self.kept.kept[-200:]]]
         bases = _POOL if level is not Level.CONFORMING else max(_POOL, size // 8)
         pool = [self._base(random, level) for _ in range(bases)]
         draw = random.random
         for index in range(size):
             env.used.clear()
             env.threaded = False
-            calls = mutate(pool[int(draw() * bases)], env, level)
+            base, env.operands = pool[int(draw() * bases)]
+            calls = mutate(base, env, level)
             if level is Level.LENIENT:
                 calls = self._legal(calls)
             yield index, calls
@@ -159,7 +193,8 @@ class Engine:
         """Play sequences `start` to `until` of a batch, no longer than to `deadline` (time.monotonic seconds)."""
         batch = Batch(number)
         env, screen, novelty, journal, avoid = self._env, self.screen, self._novelty, self._journal, self.avoid
-        terminal = self.contract.terminal
+        observer, protocol, closely = self._observer, self._protocol, self._closely(number, size)
+        shapes: list[tuple[str, ...]] = []
         applied: list[Mutator] = []
         done = made = ended = 0
         with screen.watching():
@@ -170,20 +205,78 @@ class Engine:
                     continue
                 if journal is not None:
                     journal.note(number, index)
-                look = index & _STATE_MASK == 0 and not env.threaded
-                trouble = screen.threads(calls) if env.threaded else screen.play(calls, look)
+                close = index < closely and not env.threaded
+                if close:
+                    observer.watch(True)
+                    trouble = observer.play(calls)
+                else:
+                    observer.watch(False)
+                    trouble = screen.threads(calls) if env.threaded else screen.play(calls)
                 done += 1
                 made += len(calls)
-                if calls[-1][0] in terminal or not terminal.isdisjoint(map(_METHOD, calls)):
-                    ended += 1
+                shape = tuple(map(_METHOD, calls))
+                shapes.append(shape)
+                ended += protocol[shape].ends
                 applied += env.used
                 if trouble:
                     self.report(batch, index, calls, trouble, level)
-                if ((novelty is not None and novelty()) | (look and self._new_shape())) and screen.returned:
-                    batch.fresh.append((_plain(calls[: screen.returned]), [m.name for m in env.used]))
+                if ((novelty is not None and novelty()) or (close and observer.new)) and screen.returned:
+                    new = observer.new if close else []
+                    self._take(batch, _plain(calls[: screen.returned]), [m.name for m in env.used], new, level)
+            observer.watch(False)
         batch.done, batch.calls, batch.ended = done, made, ended
         batch.applied.update(mutator.name for mutator in applied)
+        batch.transitions = protocol.transitions(shapes)
         return batch
+
+    def _closely(self, number: int, size: int) -> int:
+        """How many sequences of a batch are watched closely: all, fewer when that has brought nothing of late."""
+        quiet = number - self.kept.latest
+        return size if quiet <= _PATIENCE else max(size // 8, size >> (quiet // _PATIENCE))
+
+    def _take(
+        self, batch: Batch, calls: list[Call], mutators: list[str], new: list[Feature], level: Level
+    ) -> None:
+        """Keep a sequence that brought something new, without the calls that this does not need."""
+        kept = Kept(calls, mutators, batch.number)
+        if self._coverage is not None or new:
+            if self._coverage is not None:
+                new = [*new, *[f"code {site}" for site in self._coverage.latest]]
+                self._coverage.latest = set()
+            kept = self.trimmed(kept, new, level)
+        self._own.add(hash(tuple(kept.calls)))
+        batch.fresh.append(kept)
+
+    def trimmed(self, kept: Kept, new: list[Feature], level: Level) -> Kept:
+        """The sequence, as short as a few tries can make it, with all that it shows."""
+        observer = self._observer
+        calls = kept.calls
+        observer.trace(calls)
+        features, operands = list(observer.features), observer.operands
+        tries = min(_TRIES, _CALLS // len(calls)) if observer.shows(new) else 0
+        step = max(1, len(calls) // 2)
+        while tries and len(calls) > _SHORT:
+            at = len(calls) - step
+            while at > -step and tries and len(calls) > _SHORT:
+                fewer = calls[: max(at, 0)] + calls[at + step :]
+                at -= step
+                if not fewer or self._level_of_order(fewer, level) > level:
+                    continue
+                tries -= 1
+                if not observer.trace(fewer) and observer.shows(new):
+                    calls, features, operands = fewer, list(observer.features), observer.operands
+            if step == 1:
+                break
+            step //= 2
+        return kept._replace(calls=calls, features=_some(features, new), operands=operands)
+
+    def _level_of_order(self, calls: list[Call], level: Level) -> Level:
+        """The level of a sequence, where that matters."""
+        if level is Level.CONFORMING:
+            return self._level(calls)
+        return (
+            Level.LENIENT if level is Level.LENIENT and self._legal_length(calls) == len(calls) else Level.HOSTILE
+        )
 
     def sequence(self, number: int, level: Level, size: int, index: int) -> list[Call]:
         """One sequence of a batch, made again."""
@@ -198,24 +291,21 @@ class Engine:
         if self._reported[signature] <= ALIKE:
             batch.suspects.append(Suspect(index, calls, signature))
 
-    def _base(self, random: Random, level: Level) -> list[Call]:
+    def _base(self, random: Random, level: Level) -> tuple[list[Call], Sequence[Operands]]:
         """A sequence to start from: something that was new, a recorded one or a part of it, or a fresh one."""
         chance = random.random()
         if level is Level.CONFORMING:
-            if chance < 0.3 and (kept := self._kept_within(random, level)):
-                return kept
-            return generate.conforming(self.contract, random, _length(random))
-        if self.kept and chance < 0.45:
-            return self.kept[-1 - int(random.random() ** 2 * len(self.kept))]
+            if chance < 0.3 and len(self.kept):
+                kept = self.kept.draw(random.random())
+                if self._level(kept.calls) <= level:
+                    return kept.calls, kept.operands
+            return generate.conforming(self.contract, random, _length(random)), ()
+        if len(self.kept) and chance < 0.7:
+            kept = self.kept.draw(random.random())
+            return kept.calls, kept.operands
         if self.seeds and chance < 0.9:
-            return _part(random.choice(self.seeds), random, self.contract.terminal)
-        return generate.sequence(self.contract, random, level, _length(random))
-
-    def _kept_within(self, random: Random, level: Level) -> list[Call] | None:
-        if not self.kept:
-            return None
-        calls = random.choice(self.kept)
-        return calls if self._level(calls) <= level else None
+            return _part(random.choice(self.seeds), random, self.contract.terminal), ()
+        return generate.sequence(self.contract, random, level, _length(random)), ()
 
     def _legal(self, calls: list[Call]) -> list[Call]:
         """The beginning of a sequence that the contract's order allows."""
@@ -229,35 +319,12 @@ class Engine:
 
     def _legal_length(self, calls: list[Call]) -> int:
         """How many calls go before one that the contract's order forbids."""
-        transitions = self.contract.transitions
-        state = self.contract.start
-        if self._only_the_end_matters:
-            methods = [*map(_METHOD, calls)]
-            ends = [methods.index(name) + 1 for name in self.contract.terminal if name in methods]
-            return min(ends) if ends else len(calls)
-        for number, call in enumerate(calls):
-            step = transitions.get((state, call[0]))
-            if step is None or step[1] is not None:
-                return number
-            state = step[0]
-        return len(calls)
-
-    def _new_shape(self) -> bool:
-        """Whether the last instance's visible state is of a shape not seen before."""
-        shape = self.screen.shape
-        if shape is None or shape in self._states or len(self._states) >= _STATES:
-            return False
-        self._states.add(shape)
-        return True
+        return self._protocol[tuple(map(_METHOD, calls))].legal
 
 
-def _only_the_end_matters(contract: Contract) -> bool:
-    """Whether every call is legal until the one that ends the protocol has been made."""
-    return all(
-        rule is None and (to in contract.ended) == (method in contract.terminal)
-        for (state, method), (to, rule) in contract.transitions.items()
-        if state not in contract.ended and state != contract.released
-    )
+def _some(features: list[Feature], new: list[Feature]) -> list[Feature]:
+    """What is told of a sequence's features: the new ones, and others up to a number."""
+    return list(dict.fromkeys([*new, *features]))[:_SHOWN]
 
 
 def _length(random: Random) -> int:

@@ -18,6 +18,7 @@
     a < b < c                      a < b and b < c if b is a local, else a < b < (<1> c)
     lambda: a, [a for ...]         <1> a
 
+and, in the version for fuzz.comparisons, a < b becomes compared(n, a, b), x.get(a) becomes called(n, x.get, a).
 Only what runs inside functions is marked: the rest runs once, while the module is imported, and no campaign
 can reach more of it.  Annotations, type parameters and patterns stay as they are.
 
@@ -32,22 +33,36 @@ A mark is made by one of two kinds of `Probes`:
 Every node that was there keeps its position, so tracebacks, their carets and `inspect` see the file.  What a
 target could notice: a trace function sees the marks' lines; frames hold a temporary per nested loop and one for
 `and`/`or` (`_synctape_...`, none where a function asks for its locals, none in class bodies and comprehensions,
-where fewer ways are told apart for it); with cells, two names more in the module, and a function made anew over
-other globals lacks them.  In `a and b or c` the truth of `a` may be asked once more or less, as among Pythons.
+where fewer ways are told apart for it); two names more in the module with cells and two with comparisons, and a
+function made anew over other globals lacks them.  In `a and b or c` the truth of `a` may be asked once more or
+less, as among Pythons.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
-__all__ = ["CELLS", "FIRST_LINE", "REACHED", "CellProbes", "LineProbes", "Probes", "Site", "instrument"]
+__all__ = [
+    "CALLED",
+    "CELLS",
+    "COMPARED",
+    "FIRST_LINE",
+    "REACHED",
+    "CellProbes",
+    "LineProbes",
+    "Probes",
+    "Site",
+    "instrument",
+]
 
 CELLS = "_synctape_sites"
 REACHED = "_synctape_reached"
+COMPARED = "_synctape_compared"
+CALLED = "_synctape_called"
 _VALUE = "_synctape_value"
 _ENTERED = "_synctape_entered"
 
@@ -63,6 +78,8 @@ _RUNS_ON_ITS_LINE = (
     ast.Assign, ast.AugAssign, ast.Delete, ast.Expr, ast.For, ast.If, ast.Import, ast.ImportFrom, ast.Raise,
     ast.Return, ast.While,
 )  # fmt: skip
+_COMPARED = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
+_CALLED = frozenset({"startswith", "endswith", "get"})
 _ENDS_BLOCK = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
 _Node = TypeVar("_Node", bound=ast.expr | ast.stmt)
@@ -157,14 +174,17 @@ class CellProbes:
         return _at(at, ast.Call(_load(REACHED, at), [_at(at, ast.Constant(site))], []))
 
 
-def instrument(source: str, path: str, probes: Probes, sites: list[Site]) -> ast.Module:
+def instrument(
+    source: str, path: str, probes: Probes, sites: list[Site], compare: Callable[[str], int] | None = None
+) -> ast.Module:
     """The module's syntax tree with marks, to be compiled; the marks' sites are appended to `sites`.
 
-    The first mark's number is the length of `sites`.  SyntaxError, ValueError or RecursionError as from
-    ast.parse.
+    The first mark's number is the length of `sites`.  With `compare`, comparisons in functions become calls of
+    COMPARED and CALLED; it is given the kind of each, and gives its number.  SyntaxError, ValueError or
+    RecursionError as from ast.parse.
     """
     tree = ast.parse(source, path)
-    rewriter = _Rewriter(probes, sites, _rebound(tree))
+    rewriter = _Rewriter(probes, sites, _rebound(tree), compare)
     rewriter.visit(tree)
     return tree
 
@@ -237,10 +257,17 @@ class _Tested(NamedTuple):
 class _Rewriter(ast.NodeTransformer):
     """Visiting an expression gives one of the same value; visiting a statement gives statements."""
 
-    def __init__(self, probes: Probes, sites: list[Site], rebound: frozenset[str]):
+    def __init__(
+        self,
+        probes: Probes,
+        sites: list[Site],
+        rebound: frozenset[str],
+        compare: Callable[[str], int] | None = None,
+    ):
         self._probes = probes
         self._sites = sites
         self._rebound = rebound
+        self._compare = compare
         self._scope: _Scope | None = None  # None: runs while the module is imported
 
     # marks
@@ -529,7 +556,24 @@ class _Rewriter(ast.NodeTransformer):
             return self._short_circuit(unchained, unchained.values, self._scope)
         self.generic_visit(node)
         node.comparators[1:] = [self._before("operand reached", value) for value in node.comparators[1:]]
-        return node
+        if self._compare is None or len(node.ops) > 1 or not isinstance(node.ops[0], _COMPARED):
+            return node
+        number = self._compare(type(node.ops[0]).__name__)
+        return _call(COMPARED, number, [node.left, node.comparators[0]], node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        function = node.func
+        if (
+            self._scope is None
+            or self._compare is None
+            or node.keywords
+            or not node.args
+            or not isinstance(function, ast.Attribute)
+            or function.attr not in _CALLED
+        ):
+            return node
+        return _call(CALLED, self._compare(function.attr), [function, *node.args], node)
 
     def _unchained(self, node: ast.Compare) -> ast.expr:
         """`a < b < c` as `a < b and b < c`, where a second look at each operand between gives the same."""
@@ -606,6 +650,10 @@ def _is_irrefutable(pattern: ast.pattern) -> bool:
     if isinstance(pattern, ast.MatchOr):
         return any(_is_irrefutable(choice) for choice in pattern.patterns)
     return isinstance(pattern, ast.MatchAs) and (pattern.pattern is None or _is_irrefutable(pattern.pattern))
+
+
+def _call(name: str, number: int, args: list[ast.expr], at: ast.expr) -> ast.expr:
+    return _at(at, ast.Call(_load(name, at), [_at(at, ast.Constant(number)), *args], []))
 
 
 def _copy(node: ast.expr) -> ast.expr:

@@ -13,12 +13,14 @@ order of calls, those of the lenient level only what real providers break, too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from fuzz import dictionary, generate
+from fuzz.comparisons import Operands
+from fuzz.schedule import Shares
 from recorder.calls import Argument, Call
 from recorder.contract import Contract, Level
 from recorder.interface import Method, Type
@@ -27,8 +29,10 @@ from recorder.interfaces import IUNKNOWN
 __all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
 
 Calls = list[Call]
+_SEARCHED = 60  # calls of a long sequence in which an operand is looked for
 _NUMBER = re.compile(r"\d+")
 _new = tuple.__new__
+_LEARNED = 600  # values of one type that are remembered
 _RELEASE = IUNKNOWN.methods[-1].name
 
 
@@ -64,7 +68,8 @@ class Environment:
     """What mutators draw from: the contract, the corpus, pools of values seen, and chance.
 
     `threaded` is set by a mutator that spreads calls over threads, or makes others that only the player can make;
-    `used` collects the mutators applied.
+    `used` collects the mutators applied.  `operands` are what the target compared in the sequence to be changed,
+    `numbers` and `words` what else it compares arguments with.
     """
 
     def __init__(self, contract: Contract, corpus: Sequence[Calls], random: Random):
@@ -73,6 +78,9 @@ class Environment:
         self.max_calls = 2000
         self.threaded = False
         self.used: list[Mutator] = []
+        self.operands: Sequence[Operands] = ()
+        self.numbers: list[int] = []
+        self.words: list[str] = []
         methods = contract.interface.calls
         self.methods = {m.name: m for m in methods}
         self.names = tuple(self.methods)
@@ -89,7 +97,10 @@ class Environment:
         }
         self.series = _series_positions(contract)
         self.pairs = {m.name: _pairs(contract, m) for m in methods}
-        self.shares = {m.name: m.share for m in MUTATORS.values()}
+        self.ranges = {
+            (m.name, n): p.type.range for m in methods for n, p in enumerate(m.inputs) if p.type.is_integer
+        }
+        self.shares = Shares({m.name: m.share for m in MUTATORS.values()})
         self.tables: dict[Level, list[Mutator]] = {}
         self.weigh()
         for calls in corpus:
@@ -101,8 +112,12 @@ class Environment:
         self._random = random
 
     def call(self, method: str) -> Call:
-        """A fresh call of a method."""
-        return generate.any_call(self.methods[method], self._random)
+        """A fresh call of a method, now and then with a value that the target knows."""
+        call = generate.any_call(self.methods[method], self._random)
+        if (self.words or self.numbers) and call.args and self.random() < 0.4:
+            position = int(self.random() * len(call.args))
+            call = _with(call, position, _learned(call, position, self))
+        return call
 
     def below(self, bound: int) -> int:
         """A number in 0..bound-1."""
@@ -116,11 +131,20 @@ class Environment:
                 if pool is not None and len(pool) < 400:
                     pool.append(value)
 
+    def learn_values(self, numbers: Iterable[int], words: Iterable[str]) -> None:
+        """Remember values that the target compares arguments with, each once, the latest longest."""
+        for pool, values in ((self.numbers, numbers), (self.words, words)):
+            for value in values:
+                if value not in pool:
+                    pool.append(value)  # type: ignore[arg-type]
+            del pool[: max(0, len(pool) - _LEARNED)]
+
     def weigh(self) -> None:
         """Build the tables that mutators are drawn from, by share."""
+        self.shares.weigh()
         for level in Level:
-            usable = [m for m in MUTATORS.values() if m.level <= level]
-            self.tables[level] = [m for m in usable for _ in range(self.shares[m.name])]
+            usable = [m.name for m in MUTATORS.values() if m.level <= level]
+            self.tables[level] = [MUTATORS[name] for name in self.shares.table(usable)]
 
     def change(self, call: Call, position: int) -> Argument:
         """Another value for one argument."""
@@ -215,14 +239,21 @@ def splice(calls: Calls, env: Environment) -> bool:
     return True
 
 
-@_mutator(_LENIENT, 2)
+@_mutator(_LENIENT, 4)
 def repeat_run(calls: Calls, env: Environment) -> bool:
-    """A run of calls comes again: a few times, now and then hundreds of times."""
+    """A run of calls comes again: a few times, or until the sequence is twice as long; now and then hundreds of
+    times."""
     if not calls or len(calls) > env.max_calls:
         return False
     start = env.below(len(calls))
-    run = calls[start : start + 1 + env.below(4)]
-    times = 1 + env.below(4) if env.random() < 0.95 else 1 + env.below(400 // len(run))
+    chance = env.random()
+    run = calls[start : start + 1 + env.below(4 if chance < 0.85 else len(calls))]
+    if chance < 0.8:
+        times = 1 + env.below(4)
+    elif chance < 0.95:
+        times = 1 + len(calls) // len(run)
+    else:
+        times = 1 + env.below(400 // len(run) + 1)
     calls[start:start] = run * times
     return True
 
@@ -270,6 +301,24 @@ def insert_legal(calls: Calls, env: Environment) -> bool:
     if not legal:
         return False
     calls.insert(at, env.call(legal[int(env.random() * len(legal))]))
+    return True
+
+
+@_mutator(_LENIENT, 8)
+def extend(calls: Calls, env: Environment) -> bool:
+    """One more call at the end, before what ends the protocol: like one that is there, but for an argument."""
+    end = _end(calls, env)
+    at = len(calls) if end < 0 else end
+    source = calls[int(env.random() * len(calls))] if calls else None
+    if source is None or source.method in env.contract.terminal or env.random() < 0.3:
+        legal = env.legal[env.contract.start]
+        source = env.call(legal[int(env.random() * len(legal))])
+    if source.args:
+        position = int(env.random() * len(source.args))
+        source = _with(source, position, env.change(source, position))
+    if env.random() < 0.3:
+        at = int(env.random() * (at + 1))
+    calls.insert(at, source)
     return True
 
 
@@ -379,7 +428,7 @@ def change_text(calls: Calls, env: Environment) -> bool:
     call = calls[at]
     for position in env.texts.get(call.method, ()):
         if position < len(call.args) and isinstance(call.args[position], str):
-            text = _vary_text(call, position, env)
+            text = (_learned_text if env.words and env.random() < 0.2 else _vary_text)(call, position, env)
             if text in [c.args[position] for c in calls if c.method == call.method and len(c.args) > position]:
                 return False  # a step that was there before may not begin again at a lower index
             calls[at] = _with(call, position, text)
@@ -442,6 +491,91 @@ def copy_argument(calls: Calls, env: Environment) -> bool:
     return True
 
 
+@_mutator(_LENIENT, 8)
+def match_comparison(calls: Calls, env: Environment) -> bool:
+    """An argument takes the value that the target compared it with, or what it made of it."""
+    operands = env.operands
+    if not operands or not calls:
+        return False
+    kind, one, other = operands[int(env.random() * len(operands))]
+    if env.random() < 0.4:
+        one, other, kind = other, one, f"{kind}, turned"
+    wanted = str if type(one) is str else int
+    same: list[tuple[int, int]] = []
+    like: list[tuple[int, int]] = []
+    for at, call in enumerate(calls[:_SEARCHED]):
+        for position, value in enumerate(call.args):
+            if type(value) is wanted:
+                like.append((at, position))
+                if value == one:
+                    same.append((at, position))
+            elif wanted is int and type(value) is str:
+                like.append((at, position))
+    places = same if same and env.random() < 0.75 else like
+    if not places:
+        return False
+    at, position = places[int(env.random() * len(places))]
+    call = calls[at]
+    value = call.args[position]
+    new: Argument
+    if type(value) is str:
+        new = _text_matching(value, kind, one, other, env)
+    else:
+        assert type(value) is int
+        new = _number_matching(value, one, other, env)
+        low, high = env.ranges[call.method, position]
+        if not low <= new <= high:
+            new += -(1 << 32) if new > high else 1 << 32  # as an HRESULT is written both ways
+            if not low <= new <= high:
+                return False
+    if new == value:
+        return False
+    calls[at] = _with(call, position, new)
+    return True
+
+
+def _number_matching(value: int, one: int, other: int, env: Environment) -> int:
+    """A number for `value` such that what the target made of it, `one`, comes to be `other`.
+
+    What it made of it may be a sum, a difference or a remainder, a multiple, a part, or some bits turned.
+    """
+    aim = other + (0, 0, 0, 0, 1, -1)[int(env.random() * 6)]
+    if value == one:
+        return aim
+    chance = int(env.random() * 6)
+    if chance == 0 and value and one and one % value == 0:
+        return aim // (one // value)
+    if chance == 1 and one:
+        return value + (aim - one) * max(1, value // one)
+    if chance == 2:
+        return value ^ one ^ aim
+    if chance == 3:
+        return value - (aim - one)
+    return value + aim - one
+
+
+def _text_matching(value: str, kind: str, one: Any, other: Any, env: Environment) -> str:
+    """A text for `value` such that what the target made of it, `one`, comes to be `other`."""
+    if type(one) is int:
+        if len(value) == one or env.random() < 0.3:
+            return (value or "a") * (other // max(1, len(value)) + 1) if 0 < other <= 70_000 else ""
+        return value.replace(str(one), str(other), 1) if str(one) in value else f"{value} {other}"
+    if kind == "startswith":
+        return str(other) + value
+    if kind == "endswith":
+        return value + str(other)
+    if kind.startswith("In") and env.random() < 0.5:
+        at = env.below(len(value) + 1)
+        return value[:at] + str(other) + value[at:]
+    if one and one in value:
+        return value.replace(one, other, 1)
+    if value and value in one:
+        before, _, after = one.partition(value)
+        if other.startswith(before) and other.endswith(after) and len(other) >= len(before) + len(after):
+            return str(other[len(before) : len(other) - len(after)])
+    return str(other)
+
+
 # How a single value is changed: functions (call, position, env) -> value, listed by type.
 
 _Changer = Callable[[Call, int, Environment], Argument]
@@ -450,6 +584,61 @@ _Changer = Callable[[Call, int, Environment], Argument]
 def _seen(call: Call, position: int, env: Environment) -> Argument:
     pool = env.seen[call.method, position]
     return pool[int(env.random() * len(pool))] if pool else call.args[position]
+
+
+def _learned(call: Call, position: int, env: Environment) -> Argument:
+    """A value that the target's code knows, of the type that fits there."""
+    if (call.method, position) in env.ranges:
+        return _learned_number(call, position, env)
+    if position in env.texts[call.method]:
+        return _learned_text(call, position, env)
+    return call.args[position]
+
+
+def _operand(kind: type, env: Environment) -> Any:
+    """A value of this kind that the target compared in the sequence, or None."""
+    operands = env.operands
+    if not operands or env.random() < 0.5:
+        return None
+    value = operands[int(env.random() * len(operands))][1 + (env.random() < 0.7)]
+    return value if type(value) is kind else None
+
+
+def _learned_number(call: Call, position: int, env: Environment) -> Argument:
+    """A number that the target's code knows, or one beside it."""
+    numbers = env.numbers
+    value: int | None = _operand(int, env)
+    if value is None:
+        if not numbers:
+            return _seen(call, position, env)
+        value = numbers[int(env.random() * len(numbers))]
+    if env.random() < 0.3:
+        value += 1 if env.random() < 0.5 else -1
+    low, high = env.ranges[call.method, position]
+    if value > high:
+        value -= 1 << 32
+    elif value < low:
+        value += 1 << 32
+    return value if low <= value <= high else call.args[position]
+
+
+def _learned_text(call: Call, position: int, env: Environment) -> Argument:
+    """A text that the target's code knows, alone or before, behind or within the present one."""
+    word: str | None = _operand(str, env)
+    if word is None:
+        if not env.words:
+            return _seen(call, position, env)
+        word = env.words[int(env.random() * len(env.words))]
+    text = call.args[position]
+    chance = int(env.random() * 5)
+    if chance < 2 or not isinstance(text, str) or len(text) > 4096:
+        return word
+    if chance == 2:
+        return word + text
+    if chance == 3:
+        return text + word
+    at = env.below(len(text) + 1)
+    return text[:at] + word + text[at:]
 
 
 def _boundary(values: tuple[Argument, ...]) -> _Changer:
@@ -536,9 +725,9 @@ def _changers_of(parameter: Any) -> tuple[_Changer, ...]:
     if kind.is_integer:
         low, high = kind.range
         near = _nudge(low, high)
-        ways: tuple[_Changer, ...] = (_boundary(dictionary.integers(kind)), _seen, near, near)
+        ways: tuple[_Changer, ...] = (_boundary(dictionary.integers(kind)), _seen, near, near, _learned_number)
     elif kind is Type.TEXT:
-        ways = (_boundary(dictionary.TEXTS), _boundary(dictionary.TEXTS), _seen, _vary_text)
+        ways = (_boundary(dictionary.TEXTS), _boundary(dictionary.TEXTS), _seen, _vary_text, _learned_text)
     elif kind in (Type.HANDLE, Type.POINTER):
         ways = (_boundary(dictionary.HANDLES),)
     else:

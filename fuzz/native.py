@@ -16,7 +16,7 @@ played twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from typing import NamedTuple
 from fuzz.engine import Batch, Engine
 from fuzz.growth import Growth
 from fuzz.mutators import MUTATORS
+from fuzz.schedule import Kept
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
@@ -86,12 +87,12 @@ class NativeBatches:
         self._made: list[list[Call]] = []
         self._many_handles = any(map(_has_many_handles, engine.seeds))
 
-    def restore(self, fresh: Iterable[tuple[list[Call], Sequence[str]]]) -> None:
+    def restore(self, fresh: Iterable[Kept]) -> None:
         """Keep what earlier batches found new, and play it, so that to a new process it is not new again."""
         packed = []
-        for calls, mutators in fresh:
-            self._engine.keep(calls, mutators)
-            packed.append(self._fragments.sequence(calls))
+        for kept in fresh:
+            self._engine.keep(kept)
+            packed.append(self._fragments.sequence(kept.calls))
         self._engine.reweigh()
         self._screen_apart(packed)
 
@@ -193,11 +194,15 @@ class NativeBatches:
                 self._engine.report(batch, plan.indexes[place], calls, trouble, level)
         for place, result in enumerate(results):
             if result and place not in by_player and is_fresh(result):
-                batch.fresh.append((self._calls(place), [_NAMES[number] for number in plan.used[place]]))
+                mutators = [_NAMES[number] for number in plan.used[place]]
+                batch.fresh.append(Kept(self._calls(place), mutators, plan.number))
         played = {place for place, result in enumerate(results) if result}
         batch.done = len(played)
         batch.calls = sum(plan.calls[place] for place in played)
         batch.ended = len(played.intersection(plan.ends))
+        if self._made:
+            methods = (tuple([call.method for call in self._made[place]]) for place in played)
+            batch.transitions = self._engine.protocol.transitions(methods)
         batch.applied.update(_NAMES[number] for used in plan.used for number in used)
         return batch
 

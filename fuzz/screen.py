@@ -10,7 +10,6 @@ from __future__ import annotations
 import _thread
 import contextlib
 import ctypes
-import enum
 import operator
 import os
 import sys
@@ -22,6 +21,7 @@ from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+from fuzz import comparisons
 from recorder import hresult
 from recorder.calls import Call, Handle, OutcomeKind
 from recorder.contract import contract_of
@@ -41,19 +41,18 @@ _STRICT = PlayOptions(main_thread=True, join_seconds=0.05)
 _KNOWN_SECONDS = 0.05  # for a call that stands where calls have been stopped before
 _ROOM = 16 << 20  # bytes without which nothing that follows would tell anything
 _S_OK = 0
+_OURS = frozenset((__file__, comparisons.__file__))
 
 
 class Screen:
     """Plays on instances of one target; `play` gives "" or a signature: trouble that looks the same is the same.
 
-    `slow` seconds are too long for a sequence, `patience` seconds are enough to call it a hang.  Of the last
-    sequence, `returned` says how many calls returned, and `shape` is the instance's visible state as types, signs
-    and magnitudes, where `play` was asked to look; else None.
+    `slow` seconds are too long for a sequence, `patience` seconds are enough to call it a hang.  `returned` says
+    how many calls of the last sequence returned.
     """
 
     def __init__(self, target: Target, slow: float):
         self.patience = 1.0
-        self.shape: object = None
         self.returned = 0
         self._target = target
         self._slow_ns = int(slow * 1e9)
@@ -87,8 +86,11 @@ class Screen:
             self._invariant = instance.invariant is not None
             self._must_close = "closes-handle" in instance.promises
 
-    def play(self, calls: list[Call], look: bool = False) -> str:
-        """Play on a fresh instance.  Raises TargetError if there is none, MemoryError if none is left after it."""
+    def play(self, calls: list[Call], after: Callable[[Any, object], None] | None = None) -> str:
+        """Play on a fresh instance; `after` is given it and each answer.
+
+        Raises TargetError if there is none, MemoryError if none is left after it.
+        """
         if self._factory is None:
             return self.threads(calls)
         started = self._ended
@@ -106,12 +108,14 @@ class Screen:
         odd: list[tuple[str, object]] = []
         left = iter(calls)
         try:
-            if self._invariant:
+            if self._invariant or after is not None:
                 for method, args, _, _ in left:
                     answer = table[method](*args)
                     if answer is not None and answer is not _S_OK:
                         odd.append((method, answer))
-                    if instance.invariant() is False:
+                    if after is not None:
+                        after(instance, answer)
+                    if self._invariant and instance.invariant() is False:
                         trouble = f"invariant after {method}"
                         self.returned -= operator.length_hint(left)
                         break
@@ -124,8 +128,6 @@ class Screen:
             give_in(error)
             trouble = self._raised(error, method)
             self.returned -= operator.length_hint(left) + 1
-        if look:
-            self.shape = _shape_of(instance)
         del instance, table  # what its __del__ raises belongs to this sequence
         ended = time.perf_counter_ns()
         slow = ended - started > self._slow_ns
@@ -204,7 +206,7 @@ class Screen:
         return self._through_the_player(calls, _STRICT if identity else _QUICK, journal)
 
     def _through_the_player(self, calls: list[Call], options: PlayOptions, journal: Journal | None = None) -> str:
-        self.shape, self.returned = None, len(calls)
+        self.returned = len(calls)
         run = play(calls, self._target, options, journal)
         for _, call, outcome in run.trace.played:
             if outcome is None or outcome.kind is OutcomeKind.NOT_RUN:
@@ -293,34 +295,11 @@ def _plays(frame: FrameType | None) -> bool:
 
 
 def _where(trace: TracebackType | None) -> tuple[str, int, str]:
-    """File, line and function of the innermost frame that is not of this file."""
+    """File, line and function of the innermost frame that is the target's."""
     found = ("", 0, "")
     while trace is not None:
         code = trace.tb_frame.f_code
-        if code.co_filename != __file__ or not found[0]:
+        if code.co_filename not in _OURS or not found[0]:
             found = (code.co_filename, trace.tb_lineno, code.co_name)
         trace = trace.tb_next
     return found
-
-
-def _shape_of(instance: Any) -> object:
-    """The shape of an instance's state(), or of its attributes; None where there is nothing to see."""
-    try:
-        own = getattr(instance, "state", None)
-        values = own() if callable(own) else vars(instance)
-        return tuple(map(_shape, values.values() if isinstance(values, dict) else (values,)))
-    except Exception:  # no __dict__, or a state() that fails
-        return None
-
-
-def _shape(value: Any) -> object:
-    kind = type(value)
-    if kind is int:
-        return value if -2 <= value <= 2 else (value < 0, value.bit_length())
-    if kind is bool or value is None:
-        return value
-    if kind is str or kind is list or kind is dict or kind is tuple or kind is set:
-        return (kind.__name__, len(value).bit_length())
-    if kind is float:
-        return ("float", value < 0, value == 0)
-    return value if isinstance(value, enum.Enum) else kind.__name__

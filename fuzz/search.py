@@ -37,7 +37,7 @@ _MOST_LOST = 5  # deaths in a row of which nobody can say what they came of
 _ONCE_HUNG = 0.4  # seconds that a sequence gets when a hang is known; it takes well below a millisecond
 
 Fresh = Sequence[Any]
-"""A sequence that brought something new, as fuzz.worker packs it: its calls, the mutators that made it."""
+"""A sequence that brought something new, as fuzz.worker packs it: its calls, the mutators that made it, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,9 @@ class Played:
     ended: int = 0
     covered: int = 0
     sites: int = 0
+    states: int = 0
     applied: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     fresh: list[Fresh] = field(default_factory=list)
     suspects: list[tuple[Any, str]] = field(default_factory=list)  # and their signatures
     growing: list[tuple[Any, str]] = field(default_factory=list)  # and the oracles that see it
@@ -115,7 +117,10 @@ class Played:
         self.calls += reply["calls"]
         self.ended += reply["ended"]
         self.covered, self.sites = max(self.covered, reply["covered"]), reply["sites"]
+        self.states = max(self.states, reply["states"])
         self.applied.update(reply["applied"])
+        for state, method, times in reply["transitions"]:
+            self.transitions[state, method] += times
         self.fresh += reply["fresh"]
         self.suspects += map(tuple, reply["suspects"])
         self.growing += map(tuple, reply.get("growing", ()))

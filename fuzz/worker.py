@@ -12,6 +12,7 @@ from fuzz.coverage import Coverage, coverage_for
 from fuzz.engine import Batch, Engine
 from fuzz.growth import due
 from fuzz.native import NativeBatches
+from fuzz.schedule import Kept
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from recorder.interface import Interface
@@ -20,7 +21,7 @@ from replayer.sandbox_child import Journal
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, TargetError, load_target
 
-__all__ = ["job", "pack_calls", "preload", "unpack_calls"]
+__all__ = ["job", "pack_calls", "pack_kept", "preload", "unpack_calls", "unpack_kept"]
 
 _WATCH_SECONDS = 0.02  # between two looks at whether a call ends
 _coverage: dict[str, Coverage] = {}
@@ -55,7 +56,7 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
         _seeds,
         seed=config["seed"],
         slow=config["slow"],
-        novelty=coverage.novel if coverage else None,
+        coverage=coverage,
         journal=journal,
         retained=config["retained"],
     )
@@ -87,11 +88,11 @@ class _Worker:
     def learn(self, request: dict[str, Any]) -> None:
         """Take over what earlier batches found new, and calls that hang or kill by themselves."""
         if request["fresh"]:
-            self.restore((unpack_calls(calls), mutators) for calls, mutators in request["fresh"])
+            self.restore(map(unpack_kept, request["fresh"]))
         if request["deadly"]:
             self.engine.avoid.update((call.method, call.args) for call in unpack_calls(request["deadly"]))
 
-    def restore(self, fresh: Iterable[tuple[list[Call], list[str]]]) -> None:
+    def restore(self, fresh: Iterable[Kept]) -> None:
         self.engine.restore(fresh)
 
     def make(self, request: dict[str, Any]) -> list[Any]:
@@ -109,8 +110,10 @@ class _Worker:
             "calls": batch.calls,
             "ended": batch.ended,
             "applied": dict(batch.applied),
-            "fresh": [[pack_calls(calls), mutators] for calls, mutators in batch.fresh],
+            "fresh": list(map(pack_kept, batch.fresh)),
             "suspects": [[pack_calls(s.calls), s.signature] for s in batch.suspects],
+            "transitions": [[*step, times] for step, times in batch.transitions.items()],
+            "states": self.engine.states,
             "covered": self.coverage.hit() if self.coverage else 0,
             "sites": (self.coverage.total() or 0) if self.coverage else 0,
         }
@@ -145,7 +148,7 @@ class _NativeWorker(_Worker):
         super().__init__(engine, None, journal)
         self.batches = batches
 
-    def restore(self, fresh: Iterable[tuple[list[Call], list[str]]]) -> None:
+    def restore(self, fresh: Iterable[Kept]) -> None:
         self.batches.restore(fresh)
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -205,3 +208,13 @@ def unpack_calls(packed: Iterable[Any]) -> list[Call]:
         Call(method, tuple([Handle(*a) if a.__class__ is list else a for a in args]), thread)
         for method, args, thread in packed
     ]
+
+
+def pack_kept(kept: Kept) -> list[Any]:
+    """A sequence that brought something new, as msgpack takes it."""
+    return [pack_calls(kept.calls), kept.mutators, kept.batch, kept.features, kept.operands]
+
+
+def unpack_kept(packed: Any) -> Kept:
+    calls, mutators, *about = packed
+    return Kept(unpack_calls(calls), mutators, *about)

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import itertools
 import py_compile
+import re
 import sys
 import textwrap
 import threading
@@ -238,6 +239,122 @@ def test_a_measured_module_behaves_as_it_does_bare(workshop: Workshop, method: s
     assert type(measured.__loader__) is type(bare.__loader__)
     assert measured.__spec__.loader is measured.__loader__
     assert "get_code" not in vars(measured.__loader__)
+
+
+def test_with_its_comparisons_told_of_it_still_behaves_so(workshop: Workshop, method: str) -> None:
+    bare, measured, coverage = workshop.load_both("every_syntax")
+    coverage.watch_comparisons(True)
+    with coverage.tracing() as sites:
+        found = measured.exercise()
+    assert coverage.comparisons.operands, "its comparisons were told of"
+    reached = set(sites)
+    coverage.watch_comparisons(False)
+    for one, other in zip(bare.exercise(), found, strict=True):
+        plain, watched = (re.sub(r"\\n +\^+", "", repr(value)) for value in (one, other))
+        assert plain == watched  # but for the carets under an assertion
+    with coverage.tracing() as sites:
+        assert list(map(repr, measured.exercise())) == list(map(repr, found))
+    assert sites == reached, "both versions have the same marks"
+    assert coverage.novel() == len(reached) > coverage.total() * 0.7
+    assert coverage.latest == reached
+    coverage.comparisons.begin()
+    measured.exercise()
+    assert not coverage.comparisons.operands
+
+
+def test_operands_and_how_near_they_came(workshop: Workshop) -> None:
+    module, coverage = workshop.load("""
+        TABLE = {"open": 1, "close": 2}
+        LIMIT = 7
+        def f(number, text):
+            if number * LIMIT == 700 or text.startswith("X-") or text in ("a", "b"):
+                return 1
+            if text == b"raw".decode() or number in {5, 6}:
+                return 2
+            return TABLE.get(text)
+    """)
+    comparisons = coverage.comparisons
+    coverage.watch_comparisons(True)
+    with coverage.tracing():
+        assert module.f(3, "hello") is None
+    assert set(comparisons.operands) == {
+        ("Eq", 21, 700),
+        ("startswith", "hello", "X-"),
+        *(("Eq", "hello", word) for word in ("a", "b", "raw", "open", "close")),
+        *(("Eq", 3, number) for number in (5, 6)),
+    }
+    new = []
+    for number in (3, 50, 90, 99, 99, 101, 2):
+        comparisons.begin()
+        module.f(number, "y")
+        new.append(any(feature.startswith("comparison 0 ") for feature in comparisons.new))
+    assert new == [False, True, True, True, False, False, False], (
+        "each time that it comes nearer, by powers of two"
+    )
+    comparisons.begin()
+    module.f(100, "y")
+    module.f(99, "y")
+    assert not comparisons.new, "it has come out both ways"
+
+
+def test_comparisons_of_functions_wherever_they_are(workshop: Workshop) -> None:
+    module, coverage = workshop.load("""
+        import functools
+        def plain(function): return functools.wraps(function)(lambda *args: function(*args))
+        class Target:
+            @property
+            def much(self): return self.number > 1001
+            @staticmethod
+            def fixed(number): return number > 1002
+            @plain
+            def wrapped(self, number): return number > 1003
+            def inner(self, number):
+                def compare(): return number > 1004
+                return compare() or [n for n in (number,) if n > 1005] or (lambda: number > 1006)()
+        def deferred(number):
+            yield number > 1007
+    """)
+    coverage.watch_comparisons(True)
+    target = module.Target()
+    target.number = 3
+    with coverage.tracing():
+        assert not (target.much or target.fixed(3) or target.wrapped(3) or target.inner(3))
+        assert not any(module.deferred(3))
+    assert sorted(coverage.comparisons.operands) == [("Gt", 3, 1000 + number) for number in range(1, 8)]
+
+
+def test_what_a_comparison_raises_and_gives_is_the_targets(workshop: Workshop) -> None:
+    module, coverage = workshop.load("""
+        class Odd:
+            def __eq__(self, other): return "odd"
+            def __lt__(self, other): raise LookupError("lt")
+        def f(a, b): return a == b
+        def g(a, b): return a < b
+    """)
+    coverage.watch_comparisons(True)
+    odd = module.Odd()
+    assert module.f(odd, 1) == "odd"
+    with pytest.raises(LookupError, match="lt"):
+        module.g(odd, 1)
+    with pytest.raises(TypeError, match="not supported between instances of 'int' and 'str'"):
+        module.g(1, "a")
+
+
+def test_constants_are_those_that_the_code_may_compare_with(workshop: Workshop) -> None:
+    _, coverage = workshop.load('''
+        """A docstring."""
+        from __future__ import annotations
+        TABLE = {"open": 0x1234, b"raw": -77}
+        def f(text: str | None, number: int = 1 << 20) -> dict[str, int]:
+            """Another."""
+            limit: int = 99
+            match text:
+                case "magic": return 4096 + 4
+                case _: return f"found {number}"
+    ''')
+    numbers, texts = coverage.constants()
+    assert {0x1234, -77, 1 << 20, 99, 4100} <= set(numbers)
+    assert texts == ["open", "raw", "magic", "found "]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="syntax of Python 3.12")

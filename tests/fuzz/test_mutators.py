@@ -28,6 +28,16 @@ CORPUS = [
     calls('Progress("Sent", 1, 3)', "Progress(NULL, 2, 3)", 'Progress("Drafts/2021", 3, 3)'),
 ]
 
+OPERANDS = [
+    ("Eq", 3, 20),
+    ("Lt", 8, 12345),
+    ("Eq", -2147467259, 7),
+    ("startswith", "Inbox", "X-"),
+    ("endswith", "Inbox/Sub", "#end"),
+    ("Eq", "broken", "mended"),
+    ("In", "[Inbox]", "[Sent]"),
+]
+
 steady = functools.partial(settings, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32 - 1)
 names = st.sampled_from(sorted(MUTATORS))
@@ -36,7 +46,10 @@ names = st.sampled_from(sorted(MUTATORS))
 def environment(
     seed: int = 1, contract: Contract = CONTRACT, corpus: list[list[Call]] | None = None
 ) -> Environment:
-    return Environment(contract, copy.deepcopy(CORPUS if corpus is None else corpus), Random(seed))
+    env = Environment(contract, copy.deepcopy(CORPUS if corpus is None else corpus), Random(seed))
+    env.operands = OPERANDS
+    env.learn_values([12345, -2005270483], ["X-Sync", "#end"])
+    return env
 
 
 def generated(contract: Contract, level: Level, seed: int, length: int) -> list[Call]:
@@ -114,7 +127,7 @@ def repeats(base: list[Call], changed: list[Call]) -> bool:
     return any(
         piece == base[at : at + size] * (len(piece) // size)
         for at, piece in inserted(base, changed)
-        for size in range(1, 5)
+        for size in range(1, len(base) + 1)
         if len(piece) % size == 0
     )
 
@@ -209,6 +222,7 @@ DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "count-up": counts_up,
     "truncate": truncates,
     "insert-legal": inserts_legal,
+    "extend": inserts_any,
     "insert-illegal": inserts_any,
     "call-after-end": calls_after_end,
     "end-twice": ends_twice,
@@ -219,6 +233,7 @@ DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "null-argument": nulls_argument,
     "relate-arguments": relates,
     "copy-argument": copies,
+    "match-comparison": changes_argument,
 }
 
 
@@ -357,10 +372,12 @@ def test_only_mutators_up_to_the_level_are_used_and_all_of_them_come() -> None:
 
 def test_shares_take_effect_when_weighed() -> None:
     env = environment()
-    env.shares["drop"] = 9
-    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") == MUTATORS["drop"].share
+    before = [m.name for m in env.tables[Level.LENIENT]].count("drop")
+    for _ in range(30):
+        env.shares.earned(["drop"])
+    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") == before
     env.weigh()
-    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") == 9
+    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") > 2 * before
     assert "call-after-end" not in [m.name for m in env.tables[Level.LENIENT]]
 
 
