@@ -35,7 +35,8 @@ class Campaign:
     """One search for failures of one target.
 
     `seeds` are (name, trace).  Failures are written to `folder` (None: nowhere).  `watch` is called with the
-    progress after each batch, `announce` with each failure when it is minimised and written.
+    progress after each batch, `announce` with each failure when it is minimised and written.  `counts` says
+    whether a failure is one to stop at, if the first one is.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Campaign:
         folder: Path | None = None,
         watch: Callable[[Progress], None] = lambda progress: None,
         announce: Callable[[Found, Path | None], None] = lambda found, path: None,
+        counts: Callable[[Found], bool] = lambda found: True,
     ):
         self.spec = spec
         self.seeds = list(seeds)
@@ -59,6 +61,7 @@ class Campaign:
         self._watch = watch
         self._announce = announce
         self._knowledge = Knowledge(self._known)
+        self._counts = counts
         self._grew: Counter[str] = Counter()  # how often an oracle of growth was asked
 
     def run(self) -> Summary:
@@ -85,16 +88,18 @@ class Campaign:
 
     def _replay_corpus(self) -> None:
         for name, trace in self.seeds:
-            if trace.calls and self._time_left():
+            if trace.calls and self._time_left(self.options.corpus_share):
                 self._triage.recorded(name, trace)
                 self._tick()
+            elif trace.calls:
+                self.progress.unplayed += 1
 
     def _kept(self, found: Found) -> None:
         path = write_finding(found, self.folder, self.interface, self.spec) if self.folder else None
         if path:
             self.files[found.name] = path
         self._announce(found, path)
-        if self.options.exit_first:
+        if self.options.exit_first and self._counts(found):
             raise _FirstFailure
 
     # --- the search ---------------------------------------------------------------------------------------------
@@ -167,12 +172,12 @@ class Campaign:
     def _elapsed(self) -> float:
         return time.monotonic() - self._started
 
-    def _left(self) -> float | None:
-        """Seconds that are left, None without a bound; asked for by any thread."""
-        return None if self.options.max_time is None else self.options.max_time - self._elapsed()
+    def _left(self, share: float = 1.0) -> float | None:
+        """Seconds that are left of this share, None without a bound; asked for by any thread."""
+        return None if self.options.max_time is None else self.options.max_time * share - self._elapsed()
 
-    def _time_left(self) -> bool:
-        left = self._left()
+    def _time_left(self, share: float = 1.0) -> bool:
+        left = self._left(share)
         return left is None or left > 0
 
     def _tick(self) -> None:

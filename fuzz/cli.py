@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import signal
 import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fuzz.buckets import (
-    Found,
-    check_folder,
-    finding_trace,
-    make_folder,
-    report_text,
-    sequence_lines,
-    write_finding,
-)
-from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary, stop_word
+from fuzz.baseline import Baseline
+from fuzz.buckets import Found, check_folder, finding_trace, make_folder, report_text, write_finding
+from fuzz.campaign import Campaign, CampaignOptions, Summary
+from fuzz.known import entry_of
+from fuzz.libfuzzer import write_artifact
 from fuzz.live import LiveProgress
 from fuzz.minimise import minimise_trace
+from fuzz.modes import Mode, Plan, plan_for
 from fuzz.pool import cores
+from fuzz.told import announcement, count_line, fact_lines, json_lines, text_lines
+from fuzz.verdict import LIBFUZZER_ERROR, LIBFUZZER_INTERRUPTED, CampaignVerdict, ExitStyle, known_excuses
+from fuzz.watched import Watched
 from recorder.calls import Trace
-from recorder.contract import Level, contract_of
+from recorder.contract import Level
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 from recorder.provider import current_folder_importable
 from recorder.trace import write_trace
-from replayer.cli import stoppable
-from replayer.corpus import SUFFIX, find_traces, load, recorded_interface
+from replayer.cli import file_reports, report_options, stoppable, wanted_reports
+from replayer.corpus import find_traces, load, recorded_interface
 from replayer.isolation import Limits
+from replayer.locations import SUFFIX
 from replayer.oracles import ORACLES
-from replayer.reports import JUnitReport, report, reproduce_line, shown
-from replayer.verdict import Status, Verdict, mismatch
+from replayer.places import Places
+from replayer.reports import Report, reproduce_line, shown
+from replayer.verdict import Verdict, mismatch
 
 __all__ = ["demo", "fuzz", "minimise"]
 
 _LEVELS = click.Choice([str(level) for level in Level])
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class _Jobs(click.ParamType[int]):
@@ -81,7 +85,6 @@ class _Jobs(click.ParamType[int]):
     show_default=True,
     help="Processes that search at once and share what they find; 0 or auto: as many as there are cores.",
 )
-@click.option("--junit", type=click.Path(), help="Write a JUnit file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
@@ -108,6 +111,21 @@ class _Jobs(click.ParamType[int]):
     metavar="NAME",
     help="Use the target as NAME or module:NAME.  [default: as the traces of --corpus say]",
 )
+@click.option(
+    "--mode",
+    type=click.Choice([Mode.PR.value, Mode.BATCH.value]),
+    help="For a pull request (10 min, the same seed each time) or for a night (1 h).",
+)
+@click.option("--baseline", type=_FILE, metavar="FILE", help="Known findings, for which the run does not fail.")
+@click.option("--update-baseline", is_flag=True, help="Add what is found to the baseline; nothing counts then.")
+@click.option(
+    "--exit-style",
+    type=click.Choice([style.value for style in ExitStyle]),
+    default=ExitStyle.SYNCTAPE.value,
+    show_default=True,
+    help="libfuzzer: its exit codes, and files crash-*, timeout-* and oom-* beside the findings.",
+)
+@report_options
 @click.option("--isolate", is_flag=True, hidden=True, help="A campaign always plays in child processes.")
 def fuzz(**options: Any) -> None:
     """Search for call sequences on which a target fails.
@@ -117,16 +135,50 @@ def fuzz(**options: Any) -> None:
     Exit code: 0 nothing found, 1 failures, 2 bad input or nothing executed, 3 the executor failed, 130 and 143
     interrupted and terminated.
     """
-    folder, junit_path = Path(options["findings"]), options["junit"]
+    style = ExitStyle(options["exit_style"])
+    if options["update_baseline"] and options["baseline"] is None:
+        raise click.UsageError("--update-baseline needs --baseline FILE")
+    try:
+        code = _fuzz(options, Mode(options["mode"]) if options["mode"] else None, style)
+    except (SynctapeError, SystemExit) as end:
+        if style is ExitStyle.SYNCTAPE:
+            raise
+        if isinstance(end, SynctapeError):
+            click.echo(f"synctape: {end}", err=True)
+        code = LIBFUZZER_INTERRUPTED if isinstance(end, SystemExit) else LIBFUZZER_ERROR
+    sys.exit(code)
+
+
+def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
+    folder, spec, as_json = Path(options["findings"]), options["target"], options["as_json"]
     check_folder(folder)
+    baseline_file, updating = options["baseline"], options["update_baseline"]
+    baseline = _baseline(baseline_file, updating)
     with current_folder_importable():
         interface = _interface(options["interface_name"], options["folders"])
     seeds = _seeds(options["folders"], interface)
-    campaign_options = _campaign_options(options)
-    spec, seed, as_json = options["target"], campaign_options.seed, options["as_json"]
-    junit = (
-        JUnitReport(junit_path, spec, lambda verdict: _reproduce(summary, verdict, spec)) if junit_path else None
-    )
+    plan = plan_for(mode)
+    campaign_options = _campaign_options(options, plan)
+    seed = campaign_options.seed
+    wanted = {kind: options[kind] for kind in ("junit", "sarif", "summary")}
+    places = Places(spec)
+
+    def reports(verdict: CampaignVerdict, *, final: bool) -> list[Report]:
+        shared: dict[str, Any] = {
+            "name": "synctape fuzz",
+            "facts": lambda: fact_lines(verdict, seed, interface),
+            "places": places,
+            **wanted,
+        }
+        command = partial(_reproduce, verdict.summary, spec=spec)
+        if not final:
+            return file_reports(spec, command, **shared)
+        return wanted_reports(spec, command, annotations=options["annotations"], as_json=as_json, **shared)
+
+    def found_one(found: Found, path: Path | None) -> None:
+        live.say(announcement(found, path))
+        watched.found(found)
+
     max_time, max_runs = campaign_options.max_time, campaign_options.max_runs
     with stoppable(), LiveProgress(spec, max_time=max_time, max_runs=max_runs, quiet=as_json) as live:
         campaign = Campaign(
@@ -136,27 +188,60 @@ def fuzz(**options: Any) -> None:
             interface=interface,
             folder=folder,
             watch=live,
-            announce=lambda found, path: live.say(_announcement(found, path)),
+            announce=found_one,
+            counts=lambda found: not known_excuses([found], baseline),
         )
-        try:
-            live.say(f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
-            summary = campaign.run()
-        except KeyboardInterrupt as stop:  # before the search, or after it
-            summary = Summary(campaign.progress, [], stop_word(stop), campaign.files)
-    if junit:
-        verdicts = [found.verdict for found in summary.found] or [Verdict("campaign", Status.PASSED)]
-        report(verdicts, [junit], len(verdicts))
-    (_print_json if as_json else _print_summary)(summary, spec, seed, interface)
-    sys.exit(_exit_code(summary))
+        watched = Watched(campaign, baseline, reports)
+        begin = partial(live.say, f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
+        deadline = _deadline(campaign_options, plan)
+        verdict = watched.run(begin, verify=plan.verify, deadline=deadline)
+    if updating:
+        verdict = _updated(verdict, baseline, baseline_file, interface)
+    watched.report(verdict)
+    if style is ExitStyle.LIBFUZZER:
+        for found in verdict.counted:
+            click.echo(f"artifact: {write_artifact(found, folder, interface, spec)}", err=True)
+    for line in (json_lines if as_json else text_lines)(verdict, spec, seed, interface):
+        click.echo(line)
+    if not verdict.executed:
+        click.echo("nothing was executed", err=True)
+    elif not as_json:
+        click.echo(count_line(verdict))
+    return verdict.exit_code(style)
 
 
-def _campaign_options(options: dict[str, Any]) -> CampaignOptions:
-    max_time = options["max_time"]
+def _deadline(options: CampaignOptions, plan: Plan) -> float | None:
+    """When the time is over for the search and for playing findings again."""
+    return None if options.max_time is None else time.monotonic() + options.max_time / (1 - plan.again_share)
+
+
+def _baseline(file: Path | None, updating: bool) -> Baseline:
+    if file is None or (updating and not file.exists()):
+        return Baseline()
+    return Baseline.read(file)
+
+
+def _updated(verdict: CampaignVerdict, baseline: Baseline, file: Path, interface: Interface) -> CampaignVerdict:
+    """The verdict once the baseline holds all that was found, but for what does not show again."""
+    today = datetime.now(UTC).date()
+    known = known_excuses(verdict.summary.found, baseline)
+    unsure = {name for name in verdict.excuses if name not in known}
+    taken = [found for found in verdict.summary.found if found.name not in unsure]
+    after = baseline.updated(entry_of(found, interface, today) for found in taken)
+    after.write(file)
+    return replace(verdict, excuses={**verdict.excuses, **known_excuses(taken, after)})
+
+
+def _campaign_options(options: dict[str, Any], plan: Plan) -> CampaignOptions:
+    max_time, seed = options["max_time"], options["seed"]
     if max_time is None and options["max_runs"] is None:
-        max_time = CampaignOptions.max_time
+        max_time = plan.max_time
+    if seed is None:
+        seed = plan.seed if plan.seed is not None else random.SystemRandom().randrange(2**32)
     return CampaignOptions(
-        seed=options["seed"] if options["seed"] is not None else random.SystemRandom().randrange(2**32),
-        max_time=max_time or None,
+        seed=seed,
+        max_time=max_time * (1 - plan.again_share) if max_time else None,
+        corpus_share=plan.corpus_share,
         max_runs=options["max_runs"],
         level=Level[options["level"].upper()],
         exit_first=options["exitfirst"],
@@ -192,114 +277,9 @@ def _seeds(folders: tuple[str, ...], interface: Interface) -> list[tuple[str, Tr
     return seeds
 
 
-def _reproduce(summary: Summary, verdict: Verdict, spec: str) -> str:
+def _reproduce(summary: Summary, verdict: Verdict, *, spec: str) -> str:
     found = next((found for found in summary.found if found.name == verdict.name), None)
     return reproduce_line(summary.files[found.name], spec, found.options) if found else ""
-
-
-def _announcement(found: Found, path: Path | None) -> str:
-    finding = found.finding
-    where = f" at {finding.place}" if finding.place else ""
-    return (
-        f"{found.seconds:6.1f} s  {finding.code} {finding.method}{where}: {shown(finding.message, 160)} "
-        f"[{finding.level}, {len(found.calls)} calls] {path or ''}"
-    )
-
-
-_SIGNALS = {"interrupted": signal.SIGINT, "terminated": signal.SIGTERM}
-
-
-def _exit_code(summary: Summary) -> int:
-    if summary.stopped in _SIGNALS:
-        return 128 + _SIGNALS[summary.stopped]
-    if summary.found:
-        return 1
-    return 0 if summary.progress.runs or summary.progress.corpus else 2
-
-
-def _print_summary(summary: Summary, spec: str, seed: int, interface: Interface) -> None:
-    for found in sorted(summary.found, key=lambda f: (f.finding.level, f.seconds)):
-        path = summary.files.get(found.name)
-        click.echo()
-        click.echo(report_text(found, interface, spec, path or Path(found.name)).rstrip())
-    progress = summary.progress
-    click.echo()
-    click.echo(f"stopped:    {summary.stopped}, after {progress.seconds:.1f} s, seed {seed}")
-    rate = progress.calls / progress.seconds if progress.seconds else 0
-    click.echo(
-        f"played:     {progress.corpus} traces, {progress.runs} sequences, {progress.calls} calls ({rate:,.0f}/s)"
-    )
-    levels = ", ".join(f"{level} {count}" for level, count in progress.levels.items())
-    click.echo(f"levels:     {levels or 'none'}; {_ended(progress, interface)}")
-    covered = f"; {progress.covered} of {progress.sites} sites of the target" if progress.sites else ""
-    click.echo(f"new:        {progress.kept} sequences kept{covered}")
-    if progress.earned:
-        best = ", ".join(
-            f"{name} {count}/{progress.applied[name]}" for name, count in progress.earned.most_common(6)
-        )
-        click.echo(f"mutators:   {best} (new/applied)")
-    if progress.deaths:
-        click.echo(f"replaced:   {progress.deaths} times the searching process, after the target had ended it")
-    if progress.unconfirmed:
-        click.echo(f"unsure:     {progress.unconfirmed} sequences failed once and not when played alone")
-    count = len(summary.found)
-    if not progress.runs and not progress.corpus:
-        click.echo("nothing was executed", err=True)
-        return
-    click.echo(f"{count} failure{'' if count == 1 else 's'} found" if count else "nothing found")
-
-
-def _ended(progress: Progress, interface: Interface) -> str:
-    terminal = "/".join(sorted(contract_of(interface).terminal))
-    share = progress.ended / progress.runs if progress.runs else 0.0
-    return f"{share:.0%} reach {terminal}" if terminal else "no call ends the protocol"
-
-
-def _print_json(summary: Summary, spec: str, seed: int, interface: Interface) -> None:
-    for found in summary.found:
-        finding = found.finding
-        path = summary.files.get(found.name)
-        entry = {
-            "kind": "failure",
-            "code": finding.code,
-            "oracle": finding.oracle,
-            "method": finding.method,
-            "place": finding.place,
-            "message": finding.message,
-            "level": str(finding.level),
-            "blame": finding.blame,
-            "fingerprint": finding.fingerprint,
-            "seconds": round(found.seconds, 3),
-            "executions": found.executions,
-            "count": found.count,
-            "flaky": found.flaky,
-            "origin": found.origin,
-            "calls": [line.strip() for line in sequence_lines(found.calls, interface, finding.number)],
-            "path": str(path) if path else None,
-            "reproduce": reproduce_line(path, spec, found.options) if path else None,
-        }
-        click.echo(json.dumps(entry))
-    progress = summary.progress
-    entry = {
-        "kind": "summary",
-        "target": spec,
-        "seed": seed,
-        "stopped": summary.stopped,
-        "seconds": round(progress.seconds, 3),
-        "traces": progress.corpus,
-        "runs": progress.runs,
-        "calls": progress.calls,
-        "ended": progress.ended,
-        "new": progress.kept,
-        "covered": progress.covered,
-        "sites": progress.sites,
-        "levels": dict(progress.levels),
-        "mutators": {n: {"applied": c, "new": progress.earned[n]} for n, c in progress.applied.items()},
-        "deaths": progress.deaths,
-        "unconfirmed": progress.unconfirmed,
-        "failures": len(summary.found),
-    }
-    click.echo(json.dumps(entry))
 
 
 # --- minimise -------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ class CampaignOptions:
     `level` is the highest one that is searched and reported.  `timeout`: seconds without progress that count
     as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus.  `jobs`: how
     many searching processes there are at once; with one the same seed gives the same run.
+    `corpus_share` of `max_time` is the most that replaying the corpus may take.
     """
 
     seed: int = 0
@@ -36,6 +37,7 @@ class CampaignOptions:
     batch: int = 250
     minimise_tries: int = 4000
     jobs: int = 1
+    corpus_share: float = 1.0
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Progress:
     """How far a campaign is.
 
     `kept` counts sequences that brought something new, `ended` those that reach the call that ends the protocol,
-    `deaths` those at which the searching process died, `unconfirmed` those that failed once and not again.
+    `deaths` those at which the searching process died, `unconfirmed` those that failed once and not again,
+    `unplayed` traces of the corpus for which there was no time.
     `covered` of `sites` places of the target's code were reached, and `states` shapes of its visible state seen.
     `transitions` counts calls by the contract's state before them and their method.
     `history` is how it came here, as far as `note` was called on the way.
@@ -60,6 +63,7 @@ class Progress:
     corpus: int = 0
     deaths: int = 0
     unconfirmed: int = 0
+    unplayed: int = 0
     levels: Counter[str] = field(default_factory=Counter)
     applied: Counter[str] = field(default_factory=Counter)
     earned: Counter[str] = field(default_factory=Counter)

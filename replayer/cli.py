@@ -32,13 +32,24 @@ from replayer.export_pytest import PYTEST, to_pytest
 from replayer.isolation import Limits, open_player
 from replayer.oracles import CODES, ORACLES
 from replayer.oracles import explain as explain_code
+from replayer.places import Places
 from replayer.player import PlayOptions
 from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line, shown
 from replayer.sarif import SarifReport
 from replayer.step_summary import StepSummary
 from replayer.verdict import Judging, Status, Verdict, replay_files, require_target
 
-__all__ = ["Terminated", "doctor", "explain", "export", "replay", "report_options", "stoppable", "wanted_reports"]
+__all__ = [
+    "Terminated",
+    "doctor",
+    "explain",
+    "export",
+    "file_reports",
+    "replay",
+    "report_options",
+    "stoppable",
+    "wanted_reports",
+]
 
 
 class Terminated(KeyboardInterrupt):
@@ -110,31 +121,53 @@ def report_options(command: _Command) -> _Command:
     return command
 
 
-def wanted_reports(
+def file_reports(
     target: str,
     command: Callable[[Verdict], str],
     *,
     junit: Path | None,
     sarif: Path | None,
     summary: Path | None,
-    annotations: str,
-    as_json: bool = False,
     name: str = "synctape replay",
     facts: Callable[[], Iterable[str]] = lambda: (),
+    places: Places | None = None,
 ) -> list[Report]:
-    """The reports that were asked for, by options or by running in GitHub Actions."""
-    on_github = os.environ.get("GITHUB_ACTIONS") == "true"
+    """The reports that were asked for as files.  Raises SynctapeError if one cannot be written."""
     reports: list[Report] = []
     if junit is not None:
         reports.append(JUnitReport(junit, target, command, name=name))
     if sarif is not None:
-        reports.append(SarifReport(sarif, target, command, warn=_warn))
+        reports.append(SarifReport(sarif, target, command, places=places, warn=_warn))
     if summary is not None:
         reports.append(StepSummary(summary, target, command, heading=name, facts=facts))
+    return reports
+
+
+def wanted_reports(
+    target: str,
+    command: Callable[[Verdict], str],
+    *,
+    annotations: str,
+    as_json: bool = False,
+    name: str = "synctape replay",
+    facts: Callable[[], Iterable[str]] = lambda: (),
+    places: Places | None = None,
+    **files: Path | None,
+) -> list[Report]:
+    """The reports that were asked for, by options or by running in GitHub Actions.
+
+    With JSON on stdout annotations go to stderr, which GitHub reads, too.
+    """
+    on_github = os.environ.get("GITHUB_ACTIONS") == "true"
+    junit, sarif, summary = (files[kind] for kind in ("junit", "sarif", "summary"))
+    reports = file_reports(
+        target, command, junit=junit, sarif=sarif, summary=summary, name=name, facts=facts, places=places
+    )
     if on_github and (page := os.environ.get("GITHUB_STEP_SUMMARY")):
         reports.append(StepSummary(page, target, command, heading=name, facts=facts, append=True))
     if annotations == "github" or (annotations == "auto" and on_github):
-        reports.append(AnnotationReport(sys.stderr if as_json else sys.stdout, target, command))
+        stream = sys.stderr if as_json else sys.stdout
+        reports.append(AnnotationReport(stream, target, command, places=places))
     return reports
 
 

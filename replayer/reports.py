@@ -48,6 +48,7 @@ __all__ = [
     "marked_calls",
     "played_line",
     "report",
+    "report_all",
     "reproduce_line",
     "require_folder",
     "shown",
@@ -110,6 +111,16 @@ def report(verdicts: Iterable[Verdict], reports: Sequence[Report], planned: int)
         except BaseException as error:
             summary.stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else shown(f"stopped: {error}")
             raise
+    return summary
+
+
+def report_all(verdicts: Sequence[Verdict], reports: Sequence[Report], stopped: str = "") -> Summary:
+    """Give all verdicts to each report and end it; `stopped` says why there may be more of them, "" if not."""
+    summary = Summary(len(verdicts), Counter(verdict.status for verdict in verdicts), stopped)
+    for one in reports:
+        for verdict in verdicts:
+            one.verdict(verdict)
+        one.end(summary)
     return summary
 
 
@@ -455,7 +466,8 @@ class JUnitReport:
 
     def end(self, summary: Summary) -> None:
         if summary.stopped:
-            missing = f"{summary.planned - summary.traces} of {summary.planned} traces were not replayed"
+            left = summary.planned - summary.traces
+            missing = f"{left} of {summary.planned} traces were not replayed" if left else ""
             _problem(self._case("the whole run", 0.0), "error", "stopped", summary.stopped, missing)
         write_whole(self._path, self._document(summary))
 
