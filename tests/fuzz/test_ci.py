@@ -57,22 +57,22 @@ def test_what_is_known_does_not_count_and_what_is_new_does(corpus: Path) -> None
     first = fuzz(TWO, "--baseline", "known.json", "--update-baseline")
     assert first.exit_code == 0 and "nothing found, besides" in first.stdout
     known = Baseline.read(Path("known.json"))
-    assert len(known) == 2
+    assert len(known) >= 2
 
     again = fuzz(TWO, "--mode", "pr", "--baseline", "known.json")
-    assert again.exit_code == 0 and again.stdout.count("does not count: X3-") == 2
+    assert again.exit_code == 0 and again.stdout.count("does not count: X3-") == len(known)
     assert "known since " in again.stdout
 
-    forgotten, kept = known.entries.values()
-    Baseline([kept]).write(Path("known.json"))
+    forgotten, *kept = known.entries.values()
+    Baseline(kept).write(Path("known.json"))
     reports = ("--junit", "junit.xml", "--sarif", "a.sarif", "--annotations", "github")
     new = fuzz(TWO, "--mode", "pr", "--baseline", "known.json", "--json", *reports)
     assert new.exit_code == 1
     told = {e["fingerprint"]: e["counts"] for e in entries(new) if e["kind"] == "failure"}
-    assert told == {forgotten.fingerprint: True, kept.fingerprint: False}
-    assert (junit().attrib["failures"], junit().attrib["skipped"]) == ("1", "1")
+    assert told == {forgotten.fingerprint: True} | {entry.fingerprint: False for entry in kept}
+    assert (junit().attrib["failures"], junit().attrib["skipped"]) == ("1", str(len(kept)))
     results = json.loads(Path("a.sarif").read_text("utf-8"))["runs"][0]["results"]
-    assert [("suppressions" in result) for result in results] == [False, True]
+    assert [("suppressions" in result) for result in results] == [False, *[True] * len(kept)]
     assert sum(line.startswith("::") for line in new.stderr.splitlines()) == 1
 
 
