@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = _chosen(options.hosts)
     records = _read(options.output) if options.output else []
     if not options.only_table:
-        setup = Setup(options.python, options.build.absolute(), options.native_build)
+        setup = Setup(os.path.abspath(options.python), options.build.absolute(), options.native_build)
         for record in _missing(chosen, options.tools, options.seeds, options.limit, records, setup):
             records.append(record)
             _tell(record)

@@ -6,19 +6,29 @@ sequence, and `startup` from the start of its process to there.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
+import re
+import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.catalogue import Host
 
-__all__ = ["TOOLS", "Result", "Setup", "Tool"]
+__all__ = ["TOOLS", "Result", "Setup", "Tool", "ToolError", "applies"]
 
 ROOT = Path(__file__).parents[1]
+PEERS = Path(__file__).parent / "peers"
+_VALUES = "-use_value_profile=1"
 _GRACE = 90.0  # seconds beyond the limit for starting and ending
 
 
@@ -83,9 +93,137 @@ def synctape(host: Host, seed: int, limit: float, setup: Setup) -> Result:
     return Result(found, first["seconds"], first["executions"], None, first["code"], first["place"])
 
 
-TOOLS: Mapping[str, Tool] = {"synctape": synctape}
+def stateful(host: Host, seed: int, limit: float, setup: Setup) -> Result:
+    """Hypothesis, RuleBasedStateMachine."""
+    return _peer("with_stateful", host, seed, limit, setup)
+
+
+def given(host: Host, seed: int, limit: float, setup: Setup) -> Result:
+    """Hypothesis, @given a list of calls."""
+    return _peer("with_given", host, seed, limit, setup)
+
+
+def hypofuzz(host: Host, seed: int, limit: float, setup: Setup) -> Result:
+    """HypoFuzz, in one process; it draws its own seeds."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report, ini = Path(scratch, "report"), Path(scratch, "pytest.ini")
+        ini.write_text("[pytest]\n")
+        program = str(Path(setup.python).parent / "hypothesis")
+        command = [program, "fuzz", "--no-dashboard", "-n", "1", "--", "-c", str(ini), "-p", "no:cacheprovider"]
+        environment = {"HOST": str(host.path), "LIMIT": str(limit), "REPORT": str(report)}
+        return _watched([*command, str(PEERS / "with_hypofuzz.py")], report, limit, environment)
+
+
+def atheris(host: Host, seed: int, limit: float, setup: Setup) -> Result:
+    return _peer("with_atheris", host, seed, limit, setup)
+
+
+def atheris_values(host: Host, seed: int, limit: float, setup: Setup) -> Result:
+    """Atheris, told to take how close compared values are for coverage."""
+    return _peer("with_atheris", host, seed, limit, setup, _VALUES)
+
+
+def libfuzzer(host: Host, seed: int, limit: float, setup: Setup, *flags: str) -> Result:
+    """libFuzzer with AddressSanitizer, linked with the host."""
+    program = setup.program(host)
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report")
+        report.write_bytes(bytes(24))
+        fixed = ["-max_len=2048", "-timeout=5", "-detect_leaks=0", f"-artifact_prefix={scratch}/"]
+        # it counts whole seconds: what it finds beyond the limit does not count
+        command = [str(program), f"-seed={seed}", f"-max_total_time={math.ceil(limit)}", *fixed, *flags]
+        began = time.monotonic_ns()
+        environment = {**os.environ, "REPORT": str(report)}
+        done = subprocess.run(
+            command, env=environment, cwd=scratch, capture_output=True, timeout=limit + _GRACE, check=False
+        )
+        first, last, sequences = struct.unpack("=qqq", report.read_bytes())
+        crashed = any(Path(scratch).glob("crash-*"))
+    if not first or (done.returncode and not crashed):
+        raise ToolError(f"libFuzzer ended with {done.returncode}: {done.stderr[-500:]!r}")
+    seconds = (last - first) / 1e9
+    summary = re.search(rb"SUMMARY: AddressSanitizer: (\S+) \S*?([^/\s]+:\d+)", done.stderr) if crashed else None
+    what, where = (part.decode() for part in summary.groups()) if summary else ("", "")
+    return Result(crashed and seconds <= limit, seconds, sequences, (first - began) / 1e9, what, where)
+
+
+def libfuzzer_values(host: Host, seed: int, limit: float, setup: Setup) -> Result:
+    """libFuzzer, told to take how close compared values are for coverage."""
+    return libfuzzer(host, seed, limit, setup, _VALUES)
+
+
+def _peer(driver: str, host: Host, seed: int, limit: float, setup: Setup, *flags: str) -> Result:
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report")
+        command = [setup.python, str(PEERS / f"{driver}.py"), str(host.path), str(seed), f"{limit:g}", str(report)]
+        if driver == "with_atheris":
+            flags = (*flags, f"-artifact_prefix={scratch}/")
+        return _watched([*command, *flags], report, limit, {})
+
+
+def _watched(command: list[str], report: Path, limit: float, environment: dict[str, str]) -> Result:
+    """Runs a peer's driver until it has told its end (see peers/model.py), then ends whatever it has started."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            cwd=report.parent,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while True:
+                ended = process.poll() is not None
+                events = {event["event"]: event for event in _events(report)}
+                if "end" in events:
+                    break
+                if ended or time.monotonic() - began > limit + _GRACE:
+                    output.seek(0)
+                    said = output.read()[-800:].decode(errors="replace")
+                    raise ToolError(f"{' '.join(command)} told no end: {said}")
+                time.sleep(0.01)
+        finally:
+            _end(process)
+    start, end = events["start"], events["end"]
+    startup = start["at"] - began
+    what, where = end.get("what", ""), end.get("where", "")
+    return Result(
+        end["found"] and end["seconds"] <= limit, end["seconds"], end["executions"], startup, what, where
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _events(report: Path) -> list[dict[str, Any]]:
+    if not report.exists():
+        return []
+    return [
+        json.loads(line) for line in report.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
+
+
+TOOLS: Mapping[str, Tool] = {
+    "synctape": synctape,
+    "atheris": atheris,
+    "atheris+values": atheris_values,
+    "given": given,
+    "stateful": stateful,
+    "hypofuzz": hypofuzz,
+    "libfuzzer": libfuzzer,
+    "libfuzzer+values": libfuzzer_values,
+}
 
 
 def applies(tool: str, host: Host) -> bool:
     """Whether a tool can take a host."""
-    return tool == "synctape" or host.native == (tool == "libfuzzer")
+    return tool == "synctape" or host.native == tool.startswith("libfuzzer")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sequences import CALLBACK
 
 from corpora import folder
+from recorder.calls import Call, Handle
 from recorder.contract import contract_of
 from replayer.corpus import find_traces, load
 from replayer.isolation import Here, Isolated, Limits, Player
@@ -87,6 +90,24 @@ def test_every_call_of_the_sequence_counts(host: Host) -> None:
     for left_out in {*range(len(host.calls))} if len(host.calls) < 50 else (0, len(host.calls) // 2):
         calls = [call for number, call in enumerate(host.calls) if number != left_out]
         assert JUDGE.findings(play(calls, target)) == []
+
+
+@some(native=False, correct=False)
+def test_one_who_knows_no_contract_sees_it_too(host: Host) -> None:
+    """The last call raises, if only because the handle of the peers' model does."""
+    handle = importlib.import_module("benchmarks.peers.model").Handle
+    live: dict[Any, Any] = {}
+    instance = load_target(spec(host), CALLBACK).instance().object
+    *before, last = host.calls
+
+    def make(call: Call) -> None:
+        values = [live.setdefault(a, handle(1)) if isinstance(a, Handle) else a for a in call.args]
+        getattr(instance, call.method)(*values)
+
+    for call in before:
+        make(call)
+    with pytest.raises(Exception):  # noqa: B017 - each host's own
+        make(last)
 
 
 @some(native=False, correct=True)
