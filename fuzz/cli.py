@@ -85,6 +85,7 @@ class _Jobs(click.ParamType[int]):
     show_default=True,
     help="Processes that search at once and share what they find; 0 or auto: as many as there are cores.",
 )
+@click.option("--report", "html", type=click.Path(), help="Write a report as one page of HTML.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
@@ -152,6 +153,11 @@ def fuzz(**options: Any) -> None:
 def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     folder, spec, as_json = Path(options["findings"]), options["target"], options["as_json"]
     check_folder(folder)
+    html = options["html"]
+    if html:
+        from fuzz.html_report import campaign_report, check_writable, write_html
+
+        check_writable(html)
     baseline_file, updating = options["baseline"], options["update_baseline"]
     baseline = _baseline(baseline_file, updating)
     with current_folder_importable():
@@ -198,6 +204,14 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     if updating:
         verdict = _updated(verdict, baseline, baseline_file, interface)
     watched.report(verdict)
+    if html:
+        try:
+            files = campaign.covered_files()
+        except SynctapeError as error:
+            click.echo(f"synctape: warning: {html} has no lines of the target: {error}", err=True)
+            files = []
+        page = campaign_report(verdict.summary, spec, campaign_options, interface, files, excuses=verdict.excuses)
+        write_html(page, html)
     if style is ExitStyle.LIBFUZZER:
         for found in verdict.counted:
             click.echo(f"artifact: {write_artifact(found, folder, interface, spec)}", err=True)

@@ -39,13 +39,13 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from zipimport import zipimporter
 
 from fuzz.comparisons import Comparisons, constants
 from fuzz.instrument import CALLED, CELLS, COMPARED, FIRST_LINE, REACHED, CellProbes, LineProbes, Site, instrument
 
-__all__ = ["Coverage", "coverage_for"]
+__all__ = ["Coverage", "CoveredFile", "coverage_for"]
 
 _OURS = frozenset({"fuzz", "recorder", "replayer", "synctape"})
 _TOOLS: tuple[int, ...] = (4, 3, 1, 2, 0)  # ids of sys.monitoring; Hypothesis wants 3, the rest have owners
@@ -57,6 +57,15 @@ def coverage_for(module: str, *, extra: Sequence[str] = ()) -> Coverage:
     Imports nothing.
     """
     return Coverage(module, extra)
+
+
+class CoveredFile(NamedTuple):
+    """A file of the target: its source, and its sites that were reached and that were not."""
+
+    name: str
+    source: str
+    hit: Sequence[Site]
+    missed: Sequence[Site]
 
 
 class Coverage:
@@ -73,6 +82,7 @@ class Coverage:
         self._monitor: _Monitor | None = None
         self._sites: list[Site] = []
         self._files: list[str] = []  # of each site
+        self._sources: dict[str, str] = {}  # by file
         self._hit: set[int] = set()
         self._told = 0  # how many of them novel() has told of
         self._known: set[int] = set()  # which these are
@@ -227,6 +237,16 @@ class Coverage:
         if self._monitor is not None and isinstance(probes, LineProbes):
             self._monitor.watch(watched, probes.lines)
 
+    def files(self) -> list[CoveredFile]:
+        """Each file that is measured, with its sites in order of lines."""
+        sites: dict[str, tuple[list[Site], list[Site]]] = {}
+        for number, (file, site) in enumerate(zip(self._files, self._sites, strict=True)):
+            sites.setdefault(file, ([], []))[number not in self._hit].append(site)
+        return [
+            CoveredFile(file, self._sources[file], sorted(hit), sorted(missed))
+            for file, (hit, missed) in sites.items()
+        ]
+
     def _covers(self, name: str) -> bool:
         return any(_is_covered(name, target) for target in self._targets)
 
@@ -276,7 +296,9 @@ class Coverage:
         self._unwatched.append((name, code, source, path, len(self._sites)))
         added = len(sites) - len(self._sites)
         depth = name.count(".") + (2 if is_package else 1)
-        self._files += ["/".join(PurePath(path).parts[-depth:])] * added
+        file = "/".join(PurePath(path).parts[-depth:])
+        self._files += [file] * added
+        self._sources[file] = source
         self._cells += [True] * added
         self._sites[:] = sites
         self._codes[name] = source, code

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from fuzz.coverage import CoveredFile
 from fuzz.engine import bases
+from fuzz.instrument import Site
 from fuzz.progress import CampaignOptions
 from fuzz.screen import ALIKE
 from fuzz.worker import pack_calls
@@ -174,6 +176,20 @@ class Searcher:
         else:
             self._play(part, played)
         return played
+
+    def files(self, known: Known, sequences: Sequence[Any]) -> list[CoveredFile]:
+        """The target's files, with what is reached by the seeds, by what is known, and by these packed sequences.
+
+        None of a target whose code is not measured, or that ends the child even so.  Raises as `play` does.
+        """
+        part = _Part(0, Level.CONFORMING, 0, 0, known, None)
+        reply = self._ask("files", part, sequences=list(sequences))
+        if isinstance(reply, Death):
+            return []
+        return [
+            CoveredFile(name, source, [Site(*site) for site in hit], [Site(*site) for site in missed])
+            for name, source, hit, missed in reply
+        ]
 
     def _open(self) -> Sandbox:
         plan, options = self.plan, self.plan.options

@@ -104,6 +104,18 @@ class _Worker:
         """Play a batch, on a thread that is not the main one, as providers call."""
         return self._told(self._played(request))
 
+    def files(self, request: dict[str, Any]) -> list[Any]:
+        """What the seeds, what was found new, and these sequences reach, as `Coverage.files` gives it.
+
+        Nothing of a target whose code is not measured.
+        """
+        if self.coverage is None:
+            return []
+        with self.engine.screen.watching():
+            for calls in [*self.engine.seeds, *map(unpack_calls, request["sequences"])]:
+                self.engine.screen.play(calls)
+        return self.coverage.files()
+
     def _told(self, batch: Batch) -> dict[str, Any]:
         return {
             "done": batch.done,
