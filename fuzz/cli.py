@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
@@ -17,6 +18,9 @@ import click
 from fuzz.baseline import Baseline
 from fuzz.buckets import Found, check_folder, finding_trace, make_folder, report_text, write_finding
 from fuzz.campaign import Campaign, CampaignOptions, Summary
+from fuzz.coverage_reports import cobertura, coverage_json, lcov
+from fuzz.coverage_reports import text_lines as coverage_lines
+from fuzz.covering import cover
 from fuzz.known import entry_of
 from fuzz.libfuzzer import write_artifact
 from fuzz.live import LiveProgress
@@ -39,13 +43,14 @@ from replayer.isolation import Limits
 from replayer.locations import SUFFIX
 from replayer.oracles import ORACLES
 from replayer.places import Places
-from replayer.reports import Report, reproduce_line, shown
+from replayer.reports import Report, reproduce_line, require_folder, shown, write_whole
 from replayer.verdict import Verdict, mismatch
 
 __all__ = ["demo", "fuzz", "minimise"]
 
 _LEVELS = click.Choice([str(level) for level in Level])
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_MODES = (Mode.PR, Mode.BATCH, Mode.COVERAGE)
 
 
 class _Jobs(click.ParamType[int]):
@@ -114,8 +119,8 @@ class _Jobs(click.ParamType[int]):
 )
 @click.option(
     "--mode",
-    type=click.Choice([Mode.PR.value, Mode.BATCH.value]),
-    help="For a pull request (10 min, the same seed each time) or for a night (1 h).",
+    type=click.Choice([mode.value for mode in _MODES]),
+    help="For a pull request (10 min, one seed), for a night (1 h), or to see what the corpus covers.",
 )
 @click.option("--baseline", type=_FILE, metavar="FILE", help="Known findings, for which the run does not fail.")
 @click.option("--update-baseline", is_flag=True, help="Add what is found to the baseline; nothing counts then.")
@@ -126,6 +131,8 @@ class _Jobs(click.ParamType[int]):
     show_default=True,
     help="libfuzzer: its exit codes, and files crash-*, timeout-* and oom-* beside the findings.",
 )
+@click.option("--lcov", type=_FILE, metavar="FILE", help="With --mode coverage: write an lcov tracefile.")
+@click.option("--cobertura", type=_FILE, metavar="FILE", help="With --mode coverage: write Cobertura's XML.")
 @report_options
 @click.option("--isolate", is_flag=True, hidden=True, help="A campaign always plays in child processes.")
 def fuzz(**options: Any) -> None:
@@ -139,8 +146,11 @@ def fuzz(**options: Any) -> None:
     style = ExitStyle(options["exit_style"])
     if options["update_baseline"] and options["baseline"] is None:
         raise click.UsageError("--update-baseline needs --baseline FILE")
+    mode = Mode(options["mode"]) if options["mode"] else None
+    if mode is not Mode.COVERAGE and (options["lcov"] or options["cobertura"]):
+        raise click.UsageError("--lcov and --cobertura need --mode coverage")
     try:
-        code = _fuzz(options, Mode(options["mode"]) if options["mode"] else None, style)
+        code = _covered(options) if mode is Mode.COVERAGE else _fuzz(options, mode, style)
     except (SynctapeError, SystemExit) as end:
         if style is ExitStyle.SYNCTAPE:
             raise
@@ -222,6 +232,37 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     elif not as_json:
         click.echo(count_line(verdict))
     return verdict.exit_code(style)
+
+
+def _covered(options: dict[str, Any]) -> int:
+    """Replay the corpus and say what of the target it reaches."""
+    files = [require_folder(options[kind]) for kind in ("lcov", "cobertura") if options[kind]]
+    with current_folder_importable():
+        interface = _interface(options["interface_name"], options["folders"])
+    seeds = _seeds(options["folders"], interface)
+    spec, max_time = options["target"], options["max_time"]
+    ends = time.monotonic() + max_time if max_time else None
+    with stoppable():
+        limits = Limits(options["timeout"], options["memory"] or None)
+        left = (trace for _, trace in seeds if ends is None or time.monotonic() < ends)
+        covered = cover(spec, interface, left, limits)
+    if not covered.traces:
+        raise SynctapeError("nothing was executed: no trace of the corpus has calls, or there was no time for any")
+    places = Places(spec)
+    covered.files = {places.relative(Path(path)) or path: sites for path, sites in covered.files.items()}
+    for file in files:
+        as_lcov = file == options["lcov"]
+        write_whole(file, lcov(covered) if as_lcov else cobertura(covered, time.time_ns() // 1_000_000))
+    if options["as_json"]:
+        click.echo(json.dumps(coverage_json(covered, spec)))
+    else:
+        for line in coverage_lines(covered):
+            click.echo(line)
+        if covered.traces < len(seeds):
+            click.echo(
+                f"{len(seeds) - covered.traces} traces were not played: they are empty, or the time was over"
+            )
+    return 0
 
 
 def _deadline(options: CampaignOptions, plan: Plan) -> float | None:

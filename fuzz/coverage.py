@@ -83,6 +83,7 @@ class Coverage:
         self._sites: list[Site] = []
         self._files: list[str] = []  # of each site
         self._sources: dict[str, str] = {}  # by file
+        self._paths: list[str] = []  # the same in full
         self._hit: set[int] = set()
         self._told = 0  # how many of them novel() has told of
         self._known: set[int] = set()  # which these are
@@ -164,6 +165,13 @@ class Coverage:
             if number not in self._hit
         ]
         return [f"{file}:{line} {way}" for file, line, way in sorted(missed)]
+
+    def table(self) -> dict[str, list[tuple[int, str, bool]]]:
+        """All sites by the path of their file, in the file's order: line, which way, whether reached."""
+        files: dict[str, list[tuple[int, str, bool]]] = {}
+        for number, (path, site) in enumerate(zip(self._paths, self._sites, strict=True)):
+            files.setdefault(path, []).append((site.line, site.way, number in self._hit))
+        return files
 
     def constants(self) -> tuple[list[int], list[str]]:
         """Numbers and texts that stand in the code of the modules imported so far."""
@@ -299,6 +307,7 @@ class Coverage:
         file = "/".join(PurePath(path).parts[-depth:])
         self._files += [file] * added
         self._sources[file] = source
+        self._paths += [path] * added
         self._cells += [True] * added
         self._sites[:] = sites
         self._codes[name] = source, code
