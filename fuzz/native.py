@@ -21,6 +21,7 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
 
+from fuzz.comparisons import Operands
 from fuzz.engine import Batch, Engine
 from fuzz.growth import Growth
 from fuzz.mutators import MUTATORS
@@ -195,7 +196,8 @@ class NativeBatches:
         for place, result in enumerate(results):
             if result and place not in by_player and is_fresh(result):
                 mutators = [_NAMES[number] for number in plan.used[place]]
-                batch.fresh.append(Kept(self._calls(place), mutators, plan.number))
+                operands = _operands(screened(result).compared)
+                batch.fresh.append(Kept(self._calls(place), mutators, plan.number, operands=operands))
         played = {place for place, result in enumerate(results) if result}
         batch.done = len(played)
         batch.calls = sum(plan.calls[place] for place in played)
@@ -266,6 +268,28 @@ class NativeBatches:
             if call.method in self._engine.contract.terminal:
                 break
         return owned
+
+
+def _operands(compared: Iterable[tuple[int, int, int]]) -> list[Operands]:
+    """What the target compared, as numbers and, where they may be characters, as texts."""
+    operands: dict[Operands, None] = {}
+    for one, other, size in compared:
+        operands["Eq", _signed(one, size), _signed(other, size)] = None
+        if size > 1 and (text := _characters(one, size)) and (other_text := _characters(other, size)):
+            operands["Eq", text, other_text] = None
+    return list(operands)
+
+
+def _signed(value: int, size: int) -> int:
+    """Of 64 bits as a trace holds them; fewer are as they are."""
+    return value - (1 << 64) if size == 8 and value >> 63 else value
+
+
+def _characters(value: int, size: int) -> str:
+    """UTF-16 units that lie beside each other in memory; "" if it is no text."""
+    units = value.to_bytes(size, "little").rstrip(b"\0")
+    text = (units + b"\0" * (len(units) % 2)).decode("utf-16-le", "replace")
+    return text if text.isprintable() and "\ufffd" not in text else ""
 
 
 def _has_many_handles(calls: list[Call]) -> bool:

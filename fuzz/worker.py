@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fuzz.coverage import Coverage, coverage_for
@@ -13,19 +14,21 @@ from fuzz.engine import Batch, Engine
 from fuzz.growth import due
 from fuzz.native import NativeBatches
 from fuzz.schedule import Kept
+from fuzz.words import words_in
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from recorder.interface import Interface
 from replayer.endurance import is_worn, make_room
 from replayer.sandbox_child import Journal
 from replayer.shared import SharedList
-from replayer.target import NativeTarget, TargetError, load_target
+from replayer.target import NativeTarget, TargetError, is_library_spec, load_target
 
 __all__ = ["job", "pack_calls", "pack_kept", "preload", "unpack_calls", "unpack_kept"]
 
 _WATCH_SECONDS = 0.02  # between two looks at whether a call ends
 _coverage: dict[str, Coverage] = {}
 _seeds: list[list[Call]] = []
+_words: list[str] = []  # that a native library knows
 
 
 def preload(config: dict[str, Any]) -> None:
@@ -34,6 +37,8 @@ def preload(config: dict[str, Any]) -> None:
     if not config["native"]:
         _start_coverage(config["spec"])
     load_target(config["spec"], interface)
+    if is_library_spec(config["spec"]):
+        _words[:] = words_in(Path(config["spec"].rpartition(":")[0]))
     _seeds[:] = map(unpack_calls, config["seeds"])
 
 
@@ -64,6 +69,7 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     if config["native"]:
         make_room()
         assert isinstance(engine.target, NativeTarget)
+        engine.environment.learn_values((), _words)
         lists = SharedList(config["sequences"]), SharedList(config["results"])
         worker = _NativeWorker(engine, journal, NativeBatches(engine, engine.target, journal, *lists))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["Elf", "read_elf"]
+__all__ = ["Elf", "read_constants", "read_elf"]
 
 _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -41,10 +41,27 @@ def read_elf(path: Path) -> Elf | None:
         return None
 
 
+def read_constants(path: Path) -> bytes:
+    """What an ELF file of that kind has in its read-only data; b"" for any other."""
+    try:
+        with path.open("rb") as file:
+            return _Reader(file).constants() if file.read(6) == b"\x7fELF\x02\x01" else b""
+    except (OSError, struct.error, ValueError, IndexError):
+        return b""
+
+
 class _Reader:
     def __init__(self, file: BinaryIO):
         self._file = file
         self._size = file.seek(0, 2)
+
+    def constants(self) -> bytes:
+        header = _HEADER.unpack(self._at(0, _HEADER.size))
+        sections, size, count, names = header[5], header[10], header[11], header[12]
+        table = [_SECTION.unpack(self._at(sections + n * size, _SECTION.size)) for n in range(count)]
+        name_table = self._section(table[names]) if count else b""
+        found = (section for section in table if _string(name_table, section[0]).startswith(".rodata"))
+        return b"".join(map(self._section, found))
 
     def read(self) -> Elf:
         _, _, _, _, programs, sections, _, _, program_size, programs_count, size, count, names = _HEADER.unpack(
