@@ -35,7 +35,8 @@ import gc
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
@@ -97,6 +98,8 @@ class Coverage:
         self._versions: dict[int, CodeType] = {}  # by the id of the plain code: the same with comparisons
         self._functions: list[tuple[FunctionType, CodeType, CodeType]] | None = None  # None: to be looked for
         self._unmeasured: dict[str, str] = {}  # by module: why
+        self._names: list[str] = []  # of sites, as named() gives them
+        self._alike: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -172,6 +175,14 @@ class Coverage:
         for number, (path, site) in enumerate(zip(self._paths, self._sites, strict=True)):
             files.setdefault(path, []).append((site.line, site.way, number in self._hit))
         return files
+
+    def named(self, sites: Iterable[int]) -> list[str]:
+        """Words for sites, sorted: "file.py:12 false" as missed() says it, the same in each process."""
+        for number in range(len(self._names), len(self._sites)):
+            place = f"{self._files[number]}:{self._sites[number].line} {self._sites[number].way}"
+            self._alike[place] += 1
+            self._names.append(place if self._alike[place] == 1 else f"{place} ({self._alike[place]})")
+        return sorted(self._names[site] for site in sites)
 
     def constants(self) -> tuple[list[int], list[str]]:
         """Numbers and texts that stand in the code of the modules imported so far."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from recorder.calls import Trace
 from recorder.errors import SynctapeError, TextError, TraceError
@@ -15,7 +17,7 @@ from recorder.text import from_text, is_text
 from recorder.trace import TraceReader, load_trace, read_trace
 from replayer.locations import SUFFIX, RemoteFile, TraceFile, is_url, remote_traces
 
-__all__ = ["SUFFIX", "find_traces", "load", "recorded_interface"]
+__all__ = ["SUFFIX", "Corpus", "Member", "find_traces", "load", "read_corpus", "recorded_interface"]
 
 Warn = Callable[[str], None]
 
@@ -62,6 +64,45 @@ def load(path: str | TraceFile, warn: Warn | None = None) -> Trace:
     if trace.damage is not None:
         (warn or _warn_on_stderr)(f"{path}: {trace.damage}; the {len(trace.calls)} calls before it are read")
     return trace
+
+
+class Member(NamedTuple):
+    """A trace of a corpus; `name` is its file's path below the folder it was found in, with slashes."""
+
+    name: str
+    file: TraceFile
+    trace: Trace
+
+
+@dataclass
+class Corpus:
+    """What was found in some places: traces, damaged ones too, and files that are none, each with why."""
+
+    members: list[Member] = field(default_factory=list)
+    unreadable: list[tuple[TraceFile, str]] = field(default_factory=list)
+
+
+def read_corpus(paths: Iterable[str | Path]) -> Corpus:
+    """Read everything.  Raises SynctapeError where nothing is to be found, as `find_traces` does."""
+    corpus = Corpus()
+    known: set[TraceFile] = set()
+    for path in paths:
+        for file in find_traces([path]):
+            identity = file.resolve() if isinstance(file, Path) else file
+            if identity in known:
+                continue
+            known.add(identity)
+            try:
+                corpus.members.append(Member(_below(file, path), file, load(file, lambda line: None)))
+            except TraceError as error:
+                corpus.unreadable.append((file, str(error).removeprefix(f"{file}: ")))
+    return corpus
+
+
+def _below(file: TraceFile, path: str | Path) -> str:
+    if isinstance(file, RemoteFile):
+        return file.below
+    return file.relative_to(path).as_posix() if file != Path(path) else file.name
 
 
 def _load_here(path: Path) -> Trace:

@@ -52,9 +52,10 @@ def as_shown(location: str | Path | RemoteFile) -> str:
 
 @functools.total_ordering
 class RemoteFile:
-    """A file by its URL, with as much of a Path's ways as a trace's readers use."""
+    """A file by its URL, with the ways of a Path that a trace's readers use; `below`: its path in its folder."""
 
-    def __init__(self, url: str, path: str, batch: _Batch):
+    def __init__(self, url: str, path: str, batch: _Batch, below: str):
+        self.below = below
         self._url = url
         self._path = path
         self._batch = batch
@@ -122,7 +123,8 @@ def remote_traces(url: str) -> list[RemoteFile]:
         if not paths:
             raise SynctapeError(f"{url}: no {SUFFIX} files in this folder or below it")
         batch = _Batch(system, paths)
-        return [RemoteFile(_url_of(system, name), name, batch) for name in paths]
+        start = len(path.rstrip("/")) + 1 if paths != [path] else len(path) - len(PurePosixPath(path).name)
+        return [RemoteFile(_url_of(system, name), name, batch, name[start:]) for name in paths]
 
 
 def _system(url: str) -> tuple[Any, str]:
@@ -279,7 +281,7 @@ class _RemoteFolder:
 
     def file(self, name: str) -> RemoteFile:
         path = self._at(name)
-        return RemoteFile(_url_of(self._system, path), path, _Batch(self._system, [path]))
+        return RemoteFile(_url_of(self._system, path), path, _Batch(self._system, [path]), name)
 
     def read(self, name: str) -> bytes:
         return self.file(name).read_bytes()

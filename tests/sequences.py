@@ -75,5 +75,6 @@ def regression(code: str, *lines: str, **facts: Any) -> Trace:
 
 
 def save(folder: Path, name: str, recorded: Trace) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_trace(recorded, folder / f"{name}.tape")
+    path = folder / f"{name}.tape"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_trace(recorded, path)

@@ -12,6 +12,7 @@ import pytest
 from sequences import GOOD, regression, save, trace
 
 from recorder.errors import TraceError
+from recorder.provenance import captured
 from recorder.trace import dump_trace
 from replayer.corpus import find_traces, load
 from replayer.locations import open_folder
@@ -123,3 +124,25 @@ def test_a_trace_of_this_machine_and_one_of_the_store_are_one_corpus(
     open_folder(f"{BUCKET}/mixed").write("there.tape", dump_trace(trace(*GOOD)))
     done = run(store, "replay", f"{BUCKET}/mixed", tmp_path, "--target", "targets.clean:Host")
     assert done.returncode == 0 and "2 traces: 2 passed" in done.stdout
+
+
+def test_a_corpus_is_merged_verified_and_made_smaller_there(store: dict[str, str], tmp_path: Path) -> None:
+    provenance = captured(provider="a:b")
+    folder = open_folder(f"{BUCKET}/corpus")
+    folder.write("good.tape", dump_trace(trace(*GOOD, **provenance)))
+    folder.write("deep/long.tape", dump_trace(trace(GOOD[0], *GOOD[1:3] * 9, GOOD[3], **provenance)))
+    save(tmp_path / "here", "killer", trace("Progress(NULL, 1, 0)", **provenance))
+    out = open_folder(f"{BUCKET}/merged")
+    done = run(store, "corpus", "merge", f"{BUCKET}/corpus", tmp_path / "here", "-o", str(out))
+    assert done.returncode == 0 and done.stdout == f"3 of 3 traces kept, 25 calls: {BUCKET}/merged\n"
+    assert out.names() == ["deep/long.tape", "good.tape", "killer.tape"]
+    assert run(store, "corpus", "verify", str(out)).returncode == 0
+    done = run(store, "corpus", "minimise", str(out), "--in-place", "--target", "targets.segfaults:Host")
+    assert done.returncode == 0 and "1 of 3 traces kept, 4 calls (1 needless, 1 failures)" in done.stdout
+    assert out.names() == ["good.tape"]
+    assert out.beside("-removed").names() == ["deep/long.tape"]
+    assert out.beside("-failures").names() == ["killer.tape"]
+    out.write("torn.tape", dump_trace(trace(*GOOD, **provenance))[:-20])
+    done = run(store, "corpus", "verify", str(out))
+    assert done.returncode == 1 and f"{BUCKET}/merged/torn.tape: ends without an end record" in done.stdout
+    assert '"traces": 2' in run(store, "corpus", "stats", str(out), "--json").stdout
