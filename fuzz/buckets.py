@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recorder import provenance
 from recorder.calls import Call, Header, Trace
+from recorder.contract import Level
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.text import call_text
@@ -24,6 +25,7 @@ __all__ = [
     "check_folder",
     "finding_trace",
     "make_folder",
+    "read_finding",
     "report_text",
     "sequence_lines",
     "write_finding",
@@ -37,8 +39,9 @@ class Found:
     """A failure of a campaign: its minimal sequence and how it was come by.
 
     `seconds` and `executions` count from the campaign's start to its first sight; `count` is how often its
-    bucket was hit in all, as far as screening let it through.  `options` are what `synctape replay` must be
-    told to see it.
+    bucket was hit in all, as far as screening let it through.  It failed in `failed` of `tries` when it was played
+    again, and is flaky if that is not each time.  `options` are what `synctape replay` must be told to see it.
+    `known`: it was found before this campaign was gone on with.
     """
 
     finding: Finding
@@ -49,6 +52,9 @@ class Found:
     origin: str
     count: int = 1
     flaky: bool = False
+    failed: int = 0
+    tries: int = 0
+    known: bool = False
     run: Run | None = None
     options: tuple[str, ...] = ()
 
@@ -90,7 +96,12 @@ def finding_trace(found: Found, interface: Interface, spec: str, *, original: bo
                 "message": finding.message,
                 "level": str(finding.level),
                 "fingerprint": finding.fingerprint,
+                "number": finding.number,
+                "broken": list(finding.broken),
                 "flaky": found.flaky,
+                "failed": found.failed,
+                "tries": found.tries,
+                "count": found.count,
                 "seconds": round(found.seconds, 3),
                 "executions": found.executions,
                 **({"options": list(found.options)} if found.options else {}),
@@ -112,7 +123,7 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
         f"blame:      {finding.blame}",
         f"level:      {finding.level}",
         f"found:      {found.where}",
-        *(["flaky:      it did not fail each time"] if found.flaky else []),
+        *([f"flaky:      {_how_often(found)}"] if found.flaky else []),
         f"reproduce:  {reproduce_line(path, spec, found.options)}",
         f"explain:    synctape explain {finding.code}",
         "",
@@ -123,6 +134,12 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
     if found.stack:
         lines += ["", "Stack:", *("    " + line for line in found.stack.strip().splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def _how_often(found: Found) -> str:
+    if not found.tries:
+        return "it did not fail each time"
+    return f"it failed in {found.failed} of {found.tries} tries"
 
 
 def sequence_lines(calls: Sequence[Call], interface: Interface, failing: int) -> list[str]:
@@ -158,6 +175,47 @@ def write_finding(found: Found, folder: Path, interface: Interface, spec: str) -
     except OSError as error:
         raise TraceError(f"cannot be written: {error.strerror or error}", path=folder) from None
     return path
+
+
+def read_finding(path: Path) -> Found:
+    """What `write_finding` wrote.  Raises TraceError for what cannot be read, or was not kept for a finding."""
+    trace = read_trace(path)
+    try:
+        original = read_trace(path.parent / "originals" / path.name)
+    except TraceError:  # it was as short as this, or is lost
+        original = trace
+    facts = trace.header.provenance
+    try:
+        kept = dict(facts["finding"])
+        finding = Finding(
+            code=str(kept["code"]),
+            oracle=str(kept["oracle"]),
+            number=int(kept.get("number", len(trace.calls) - 1)),
+            method=str(kept["method"]),
+            message=str(kept["message"]),
+            place=str(kept["place"]),
+            level=Level[str(kept["level"]).upper()],
+            broken=tuple(map(str, kept.get("broken", ()))),
+        )
+        return Found(
+            finding,
+            _plain(trace),
+            _plain(original),
+            float(kept["seconds"]),
+            int(kept["executions"]),
+            str(facts["origin"]),
+            count=int(kept.get("count", 1)),
+            flaky=bool(kept["flaky"]),
+            failed=int(kept.get("failed", 0)),
+            tries=int(kept.get("tries", 0)),
+            options=tuple(map(str, kept.get("options", ()))),
+        )
+    except (TypeError, KeyError, ValueError):
+        raise TraceError("was not kept for a finding", path=path) from None
+
+
+def _plain(trace: Trace) -> list[Call]:
+    return [call._replace(time_ns=0) for call in trace.calls]
 
 
 def _is_ours(path: Path, found: Found) -> bool:

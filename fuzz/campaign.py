@@ -17,6 +17,7 @@ from fuzz.pool import Alone, Batches, Jobs, Knowledge, Pool
 from fuzz.progress import CampaignOptions, Progress, Summary
 from fuzz.screen import ALIKE
 from fuzz.search import Fresh, Known, Played, Searcher, search_plan
+from fuzz.store import CampaignFolder
 from fuzz.triage import Triage
 from fuzz.worker import pack_calls, unpack_calls
 from recorder.calls import Trace
@@ -38,7 +39,8 @@ class Campaign:
 
     `seeds` are (name, trace).  Failures are written to `folder` (None: nowhere).  `watch` is called with the
     progress after each batch, `announce` with each failure when it is minimised and written.  `counts` says
-    whether a failure is one to stop at, if the first one is.
+    whether a failure is one to stop at, if the first one is.  `store` keeps the campaign: what it has kept and
+    found before is gone on with (`stored`).
     """
 
     def __init__(
@@ -52,19 +54,51 @@ class Campaign:
         watch: Callable[[Progress], None] = lambda progress: None,
         announce: Callable[[Found, Path | None], None] = lambda found, path: None,
         counts: Callable[[Found], bool] = lambda found: True,
+        store: CampaignFolder | None = None,
     ):
         self.spec = spec
         self.seeds = list(seeds)
         self.options = options or CampaignOptions()
         self.interface = interface
         self.folder = folder
-        self.progress = Progress()
+        self.progress = store.progress if store else Progress()
         self.files: dict[str, Path] = {}
         self._watch = watch
         self._announce = announce
-        self._knowledge = Knowledge(self._known)
         self._counts = counts
+        self._store = store
+        self._gone: list[Found] = []
+        self._before = self.progress.seconds  # that the campaign took before it was gone on with
+        self._knowledge = Knowledge(self._known, store.fresh if store else ())
+        self._batches = Batches(self.options, self._knowledge, self._left, first=store.next if store else 0)
         self._grew: Counter[str] = Counter()  # how often an oracle of growth was asked
+
+    @classmethod
+    def stored(
+        cls,
+        store: CampaignFolder,
+        *,
+        watch: Callable[[Progress], None] = lambda progress: None,
+        announce: Callable[[Found, Path | None], None] = lambda found, path: None,
+        counts: Callable[[Found], bool] = lambda found: True,
+    ) -> Campaign:
+        """The campaign of a folder, to begin or to go on with."""
+        return cls(
+            store.spec,
+            store.seeds,
+            store.options,
+            interface=store.interface,
+            folder=store.findings,
+            watch=watch,
+            announce=announce,
+            counts=counts,
+            store=store,
+        )
+
+    @property
+    def kept(self) -> list[Fresh]:
+        """The sequences that brought something new, as they came."""
+        return self._knowledge.since(0)
 
     def run(self) -> Summary:
         """Search.  Raises TargetError for a bad target, ExecutorError if a child cannot be started."""
@@ -72,21 +106,31 @@ class Campaign:
         options = self.options
         judge = Judge(contract_of(self.interface), slow=options.slow, disabled=options.disabled)
         limits = Limits(options.timeout, options.memory)
-        stopped = "time"
+        stopped = "failed"
         played = PlayOptions(skip=tuple(options.disabled))
         with Isolated(self.spec, self.interface, played, limits) as player:
             self._triage = Triage(player, judge, options, self.progress, tick=self._tick, kept=self._kept)
             try:
                 require_target(player)
                 self._started = time.monotonic()  # the budget is for searching, not for starting
+                self._recall()
                 self._replay_corpus()
                 stopped = self._search_on()
             except _FirstFailure:
                 stopped = "first failure"
             except KeyboardInterrupt as stop:
                 stopped = stop_word(stop)
-        self._tick()
-        return Summary(self.progress, list(self._triage.found.values()), stopped, self.files)
+            finally:
+                self._tick(stopped)
+        return Summary(self.progress, list(self._triage.found.values()), stopped, self.files, self._gone)
+
+    def _recall(self) -> None:
+        """Take over the failures that were found before this campaign was gone on with, if they still fail."""
+        for path, found in self._store.found if self._store else ():
+            if self._triage.known(found):
+                self.files[found.name] = path
+            else:
+                self._gone.append(found)
 
     def covered_files(self) -> list[CoveredFile]:
         """The target's files, with what the campaign has reached in them; to be asked when it has ended.
@@ -102,9 +146,12 @@ class Campaign:
             return searcher.files(self._known(self._knowledge.since(0)), sequences)
 
     def _replay_corpus(self) -> None:
-        for name, trace in self.seeds:
+        first = self._store.replayed if self._store else 0
+        for number, (name, trace) in enumerate(self.seeds[first:], first + 1):
             if trace.calls and self._time_left(self.options.corpus_share):
                 self._triage.recorded(name, trace)
+                if self._store:
+                    self._store.replayed = number
                 self._tick()
             elif trace.calls:
                 self.progress.unplayed += 1
@@ -122,10 +169,9 @@ class Campaign:
     def _pool(self) -> Pool:
         options = self.options
         plan = search_plan(self.spec, self.interface, self.seeds, options)
-        batches = Batches(options, self._knowledge, self._left)
         if options.jobs == 1:
-            return Alone(plan, batches, self._knowledge)
-        return Jobs(plan, batches, self._knowledge, options.jobs)
+            return Alone(plan, self._batches, self._knowledge)
+        return Jobs(plan, self._batches, self._knowledge, options.jobs)
 
     def _search_on(self) -> str:
         with self._pool() as pool:
@@ -151,6 +197,8 @@ class Campaign:
     def _count(self, played: Played) -> None:
         """Add up what came of a part of a batch."""
         progress = self.progress
+        if self._store:
+            self._store.keep(played)
         progress.runs += played.runs
         progress.calls += played.calls
         progress.ended += played.ended
@@ -164,7 +212,7 @@ class Campaign:
         for entry in played.fresh:
             progress.kept += 1
             progress.earned.update(entry[1])
-            progress.last_new = self._elapsed()
+            progress.last_new = self._before + self._elapsed()
 
     def _look_at(self, played: Played) -> None:
         """Look at the suspects of a part of a batch."""
@@ -195,9 +243,12 @@ class Campaign:
         left = self._left(share)
         return left is None or left > 0
 
-    def _tick(self) -> None:
-        self.progress.seconds = self._elapsed()
+    def _tick(self, stopped: str = "") -> None:
+        """Say how far it is; `stopped`: why it is over."""
+        self.progress.seconds = self._before + self._elapsed()
         self.progress.note()
+        if self._store:
+            self._store.save(self.progress, self._batches.next, stopped=stopped)
         self._watch(self.progress)
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import click
 
 from fuzz.baseline import Baseline
+from fuzz.begin import Beginning, gone_on_with
 from fuzz.buckets import Found, check_folder, finding_trace, make_folder, report_text, write_finding
-from fuzz.campaign import Campaign, CampaignOptions, Summary
+from fuzz.campaign import CampaignOptions, Summary
 from fuzz.coverage_reports import cobertura, coverage_json, lcov
 from fuzz.coverage_reports import text_lines as coverage_lines
 from fuzz.covering import cover
@@ -27,6 +28,7 @@ from fuzz.live import LiveProgress
 from fuzz.minimise import minimise_trace
 from fuzz.modes import Mode, Plan, plan_for
 from fuzz.pool import cores
+from fuzz.store import CampaignFolder
 from fuzz.told import announcement, count_line, fact_lines, json_lines, text_lines
 from fuzz.verdict import LIBFUZZER_ERROR, LIBFUZZER_INTERRUPTED, CampaignVerdict, ExitStyle, known_excuses
 from fuzz.watched import Watched
@@ -65,7 +67,7 @@ class _Jobs(click.ParamType[int]):
 
 
 @click.command()
-@click.option("--target", required=True, help="What is fuzzed: package.module:factory or path/library.so:symbol.")
+@click.option("--target", help="What is fuzzed: package.module:factory or path/library.so:symbol.")
 @click.option(
     "--corpus", "folders", multiple=True, type=click.Path(), help="Traces to start from (file or folder)."
 )
@@ -82,6 +84,24 @@ class _Jobs(click.ParamType[int]):
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first failure.")
 @click.option(
     "--findings", type=click.Path(), default="findings", show_default=True, help="Where failures are written."
+)
+@click.option(
+    "--campaign",
+    "campaign_folder",
+    type=click.Path(),
+    help="Keep all of the campaign in this new folder, so that --resume can go on with it.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(),
+    help="Go on with the campaign in this folder: on its target, with its options but for those given.",
+)
+@click.option(
+    "--tries",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How often a sequence is played that does not fail each time.",
 )
 @click.option(
     "--jobs",
@@ -150,7 +170,8 @@ def fuzz(**options: Any) -> None:
     if mode is not Mode.COVERAGE and (options["lcov"] or options["cobertura"]):
         raise click.UsageError("--lcov and --cobertura need --mode coverage")
     try:
-        code = _covered(options) if mode is Mode.COVERAGE else _fuzz(options, mode, style)
+        with stoppable():
+            code = _covered(options) if mode is Mode.COVERAGE else _fuzz(options, mode, style)
     except (SynctapeError, SystemExit) as end:
         if style is ExitStyle.SYNCTAPE:
             raise
@@ -161,21 +182,17 @@ def fuzz(**options: Any) -> None:
 
 
 def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
-    folder, spec, as_json = Path(options["findings"]), options["target"], options["as_json"]
-    check_folder(folder)
-    html = options["html"]
+    as_json, html = options["as_json"], options["html"]
     if html:
         from fuzz.html_report import campaign_report, check_writable, write_html
 
         check_writable(html)
     baseline_file, updating = options["baseline"], options["update_baseline"]
     baseline = _baseline(baseline_file, updating)
-    with current_folder_importable():
-        interface = _interface(options["interface_name"], options["folders"])
-    seeds = _seeds(options["folders"], interface)
     plan = plan_for(mode)
-    campaign_options = _campaign_options(options, plan)
-    seed = campaign_options.seed
+    beginning = _beginning(options, plan)
+    spec, folder, interface = beginning.spec, beginning.folder, beginning.interface
+    campaign_options, seed = beginning.options, beginning.options.seed
     wanted = {kind: options[kind] for kind in ("junit", "sarif", "summary")}
     places = Places(spec)
 
@@ -196,19 +213,12 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
         watched.found(found)
 
     max_time, max_runs = campaign_options.max_time, campaign_options.max_runs
-    with stoppable(), LiveProgress(spec, max_time=max_time, max_runs=max_runs, quiet=as_json) as live:
-        campaign = Campaign(
-            spec,
-            seeds,
-            campaign_options,
-            interface=interface,
-            folder=folder,
-            watch=live,
-            announce=found_one,
-            counts=lambda found: not known_excuses([found], baseline),
+    with beginning, LiveProgress(spec, max_time=max_time, max_runs=max_runs, quiet=as_json) as live:
+        campaign = beginning.campaign(
+            watch=live, announce=found_one, counts=lambda found: not known_excuses([found], baseline)
         )
         watched = Watched(campaign, baseline, reports)
-        begin = partial(live.say, f"fuzzing {spec} from {len(seeds)} traces, seed {seed}")
+        begin = partial(live.say, beginning.line)
         deadline = _deadline(campaign_options, plan)
         verdict = watched.run(begin, verify=plan.verify, deadline=deadline)
     if updating:
@@ -236,16 +246,17 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
 
 def _covered(options: dict[str, Any]) -> int:
     """Replay the corpus and say what of the target it reaches."""
+    if options["resume"] or options["campaign_folder"]:
+        raise click.UsageError("--mode coverage is no campaign: leave --campaign and --resume out")
     files = [require_folder(options[kind]) for kind in ("lcov", "cobertura") if options[kind]]
     with current_folder_importable():
         interface = _interface(options["interface_name"], options["folders"])
     seeds = _seeds(options["folders"], interface)
-    spec, max_time = options["target"], options["max_time"]
+    spec, max_time = _target(options), options["max_time"]
     ends = time.monotonic() + max_time if max_time else None
-    with stoppable():
-        limits = Limits(options["timeout"], options["memory"] or None)
-        left = (trace for _, trace in seeds if ends is None or time.monotonic() < ends)
-        covered = cover(spec, interface, left, limits)
+    limits = Limits(options["timeout"], options["memory"] or None)
+    left = (trace for _, trace in seeds if ends is None or time.monotonic() < ends)
+    covered = cover(spec, interface, left, limits)
     if not covered.traces:
         raise SynctapeError("nothing was executed: no trace of the corpus has calls, or there was no time for any")
     places = Places(spec)
@@ -263,6 +274,46 @@ def _covered(options: dict[str, Any]) -> int:
                 f"{len(seeds) - covered.traces} traces were not played: they are empty, or the time was over"
             )
     return 0
+
+
+def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
+    """What the command line begins, or goes on with."""
+    anew, folders, name = _campaign_options(options, plan), options["folders"], options["interface_name"]
+    given, path = _given(options), options["resume"] or options["campaign_folder"]
+    if path is not None and "findings" in given:
+        raise click.UsageError("a campaign in a folder keeps its findings there: leave --findings out")
+    if options["resume"] is not None:
+        if options["campaign_folder"] is not None:
+            raise click.UsageError("--resume and --campaign: only one of them")
+        with current_folder_importable():
+            interface = find_interface(name) if name is not None else None
+        return gone_on_with(
+            CampaignFolder.open(Path(path), lambda line: click.echo(f"synctape: warning: {line}", err=True)),
+            anew,
+            given,
+            spec=options["target"],
+            interface=interface,
+            seeds=lambda interface: _seeds(folders, interface) if folders else (),
+        )
+    spec, folder = _target(options), Path(options["findings"])
+    check_folder(Path(path) if path is not None else folder)
+    with current_folder_importable():
+        interface = _interface(name, folders)
+    beginning = Beginning(spec, _seeds(folders, interface), anew, interface, folder)
+    return beginning if path is None else beginning.stored(Path(path))
+
+
+def _target(options: dict[str, Any]) -> str:
+    if options["target"] is None:
+        raise click.UsageError("Missing option '--target'.")
+    return str(options["target"])
+
+
+def _given(options: dict[str, Any]) -> set[str]:
+    """The options that were given, not left at their defaults; a mode gives its own."""
+    source = click.get_current_context().get_parameter_source
+    given = {name for name in options if source(name) is not click.core.ParameterSource.DEFAULT}
+    return given | {"max_time", "corpus_share"} if "mode" in given else given
 
 
 def _deadline(options: CampaignOptions, plan: Plan) -> float | None:
@@ -306,6 +357,7 @@ def _campaign_options(options: dict[str, Any], plan: Plan) -> CampaignOptions:
         disabled=frozenset(options["disable"]),
         retained=options["retained"],
         jobs=options["jobs"],
+        tries=options["tries"],
     )
 
 

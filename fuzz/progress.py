@@ -21,7 +21,8 @@ class CampaignOptions:
     `level` is the highest one that is searched and reported.  `timeout`: seconds without progress that count
     as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus.  `jobs`: how
     many searching processes there are at once; with one the same seed gives the same run.
-    `corpus_share` of `max_time` is the most that replaying the corpus may take.
+    `corpus_share` of `max_time` is the most that replaying the corpus may take.  `tries`: how often a sequence is
+    played that does not fail each time.
     """
 
     seed: int = 0
@@ -38,6 +39,7 @@ class CampaignOptions:
     minimise_tries: int = 4000
     jobs: int = 1
     corpus_share: float = 1.0
+    tries: int = 10
 
 
 @dataclass
@@ -101,13 +103,19 @@ class Summary:
     """What a campaign gives back.
 
     `stopped` says why it ended: "time", "runs", "first failure", "interrupted", or "terminated" where a subclass
-    of KeyboardInterrupt stood for another signal.
+    of KeyboardInterrupt stood for another signal.  `gone` are failures of before that do not fail any more.
     """
 
     progress: Progress
     found: list[Found]
     stopped: str
     files: dict[str, Path] = field(default_factory=dict)
+    gone: list[Found] = field(default_factory=list)
+
+    @property
+    def new(self) -> list[Found]:
+        """The failures that were not known from before."""
+        return [found for found in self.found if not found.known]
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -30,6 +30,8 @@ def announcement(found: Found, path: Path | None) -> str:
 def text_lines(verdict: CampaignVerdict, spec: str, seed: int, interface: Interface) -> Iterator[str]:
     """Each finding that counts in full, a line for each other one, and how the campaign went."""
     for found in verdict.counted:
+        if found.known:
+            continue
         path = verdict.summary.files.get(found.name)
         yield ""
         yield report_text(found, interface, spec, path or Path(found.name)).rstrip()
@@ -40,7 +42,17 @@ def text_lines(verdict: CampaignVerdict, spec: str, seed: int, interface: Interf
         yield f"does not count: {found.name} {finding.method}{where}: {shown(finding.message, 160)}"
         yield f"                {shown(why)}"
     yield ""
+    yield from _before_lines(verdict)
     yield from fact_lines(verdict, seed, interface)
+
+
+def _before_lines(verdict: CampaignVerdict) -> Iterator[str]:
+    """A line for each failure of before this campaign was gone on with."""
+    for found in verdict.counted:
+        if found.known:
+            yield f"known:      {found.name}: {shown(found.finding.message, 160)} still fails"
+    for found in verdict.summary.gone:
+        yield f"gone:       {found.name}: {shown(found.finding.message, 160)} does not fail any more"
 
 
 def fact_lines(verdict: CampaignVerdict, seed: int, interface: Interface) -> Iterator[str]:
@@ -70,6 +82,8 @@ def count_line(verdict: CampaignVerdict) -> str:
     """The last line: how many findings there are."""
     count, others = len(verdict.counted), len(verdict.excused)
     said = f"{count} failure{'' if count == 1 else 's'} found" if count else "nothing found"
+    if known := sum(found.known for found in verdict.counted):
+        said += f", {known} of them before"
     return said + (f", besides {others} that {'does' if others == 1 else 'do'} not count" if others else "")
 
 
@@ -99,6 +113,9 @@ def json_lines(verdict: CampaignVerdict, spec: str, seed: int, interface: Interf
             "executions": found.executions,
             "count": found.count,
             "flaky": found.flaky,
+            "failed": found.failed,
+            "tries": found.tries,
+            "known": found.known,
             "counts": found.name not in verdict.excuses,
             "excuse": verdict.excuses.get(found.name, ""),
             "origin": found.origin,

@@ -27,6 +27,7 @@ _ENDS_PROCESS = ("crash", "exit", "hang", "memory", "sanitizer", "stack-overflow
 _REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
 _GROWTH = tuple(gauge.oracle for gauge in GAUGES)
 _OFTEN, _REPLAY_OFTEN = 100, 1000  # times that a sequence is played to see what it leaves behind
+_TRIES_OF_A_HANG = 3  # each may take seconds
 _GRACE_SECONDS = 10.0  # beyond the campaign's time for what is being minimised when that is over
 
 Bucket = tuple[str, str, str]
@@ -83,6 +84,17 @@ class Triage:
         run, findings = self._look(trace)
         self._take(findings, list(trace.calls), run, name)
 
+    def known(self, found: Found) -> bool:
+        """Take over a failure of before, if it still fails; whether it does."""
+        player = self._player_for(found.finding)
+        for _ in range(self._options.tries if found.flaky else 2):
+            run = player.play(found.calls)
+            if any(finding.bucket == found.finding.bucket for finding in self._judge.findings(run)):
+                found.run, found.known = run, True
+                self._add(found)
+                return True
+        return False
+
     def worth(self, signature: str, most: int = ALIKE) -> bool:
         """Whether trouble of this signature is worth a closer look, and counts it."""
         self._looked[signature] += 1
@@ -90,7 +102,7 @@ class Triage:
 
     def suspect(self, calls: list[Call], origin: str) -> None:
         """Play a suspect alone; what fails then is a failure.  What does not fail again is only counted."""
-        for _ in range(ALIKE):
+        for _ in range(self._options.tries):
             run, findings = self._look(calls)
             if findings:
                 self._take(findings, calls, run, origin)
@@ -164,10 +176,14 @@ class Triage:
         )
         if before := self.found.get(bucket):
             found.seconds, found.executions, found.count = before.seconds, before.executions, before.count + 1
-        self.found[bucket] = found
-        self.hangs |= found.finding.oracle == "hang"
-        progress.failures, progress.last_new = len(self.found), progress.seconds
+        self._add(found)
+        progress.last_new = progress.seconds
         return found
+
+    def _add(self, found: Found) -> None:
+        self.found[found.finding.bucket] = found
+        self.hangs |= found.finding.oracle == "hang"
+        self._progress.failures = len(self.found)
 
     def _keep(self, failure: _Failure) -> None:
         """Minimise a failure, at a lower level if it shows there on the way."""
@@ -175,8 +191,18 @@ class Triage:
         found = self._found(failure)
         while lower := self._minimise(failure, found):
             failure, found = lower, self._found(lower)
+        if not found.failed and found.calls != found.original:
+            self._put_back(found)
         self._learn(found, failure)
         self._kept(found)
+
+    def _put_back(self, found: Found) -> None:
+        """What is minimal does not fail again: chance had it.  The sequence as it was found may."""
+        minimal, finding, run, tries = found.calls, found.finding, found.run, found.tries
+        found.calls = found.original
+        self._fails_again(found, finding)
+        if not found.failed:
+            found.calls, found.finding, found.run, found.tries = minimal, finding, run, found.tries + tries
 
     def _minimise(self, failure: _Failure, found: Found) -> _Failure | None:
         """Minimise; the failure at a lower level if it shows there."""
@@ -191,15 +217,26 @@ class Triage:
         return None
 
     def _fails_again(self, found: Found, finding: Finding) -> bool:
-        """Play what was found at full length: twice, since once may be chance; a hang, which takes long, once."""
-        for _ in range(1 if finding.oracle == "hang" else 2):
-            run = self._player_for(finding).play(found.calls)
-            again = [f for f in self._judge.findings(run) if f.bucket == finding.bucket]
-            found.flaky = not again
-            if not again:
-                return False
-            found.finding, found.run = again[0], run
-        return True
+        """Play what was found at full length: twice, since once may be chance; a hang, which takes long, once.
+
+        What does not fail each time is played on, to tell how often it does.
+        """
+        hang = finding.oracle == "hang"
+        enough, most = (1, min(self._options.tries, _TRIES_OF_A_HANG)) if hang else (2, self._options.tries)
+        player, found.failed, found.tries = self._player_for(finding), 0, 0
+        while found.tries < max(most, enough) and not (found.failed == found.tries >= enough):
+            if found.tries >= enough and self._is_over():
+                break
+            run = player.play(found.calls)
+            found.tries += 1
+            if again := [f for f in self._judge.findings(run) if f.bucket == finding.bucket]:
+                found.failed += 1
+                found.finding, found.run = again[0], run
+        found.flaky = found.failed < found.tries
+        return not found.flaky
+
+    def _is_over(self) -> bool:
+        return self._ends is not None and time.monotonic() > self._ends
 
     def _player_for(self, finding: Finding) -> Player:
         """A player that shows a finding: one of growth shows only when a sequence is played over and over."""

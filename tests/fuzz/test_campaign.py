@@ -9,7 +9,7 @@ import pytest
 from sequences import ABORT_CODE, GOOD, limits_memory, trace
 from targets.imapi_progress import IMAPI_PROGRESS
 
-from fuzz.buckets import Found
+from fuzz.buckets import Found, report_text
 from fuzz.campaign import Campaign, CampaignOptions, Summary
 from recorder.calls import Call, Opaque, Trace
 from recorder.contract import Level
@@ -302,9 +302,13 @@ def test_a_failure_is_kept_at_the_lowest_level_with_the_sequence_it_was_first_se
 
 
 def test_what_does_not_fail_each_time_is_marked_or_only_counted() -> None:
-    summary = search("fails_sometimes", 400)
-    assert summary.found or summary.progress.unconfirmed
-    assert all(found.flaky for found in summary.found)
+    found = one(search("fails_sometimes", 400), "X3")
+    assert found.flaky and found.tries == 10 and found.failed in (1, 2)  # each seventh host fails
+    assert f"flaky:      it failed in {found.failed} of 10 tries" in report_text(found, CALLBACK, "x:Y", Path("f"))
+    few = one(search("fails_sometimes", 400, tries=7), "X3")
+    assert (few.failed, few.tries) == (1, 7)
+    sure = one(search("divides_by_max", 400), "X3")
+    assert not sure.flaky and sure.failed == sure.tries == 2
 
 
 def test_an_interrupted_minimising_leaves_what_it_has(tmp_path: Path) -> None:
