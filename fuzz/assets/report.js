@@ -13,6 +13,16 @@
   addEventListener("hashchange", reveal);
   reveal();
 
+  // The failing call of a sequence that is wider than its place is moved into sight.
+  for (const lanes of all(".failure .lanes")) {
+    const place = lanes.parentElement, failing = lanes.querySelector(".failing rect");
+    const center = () => {
+      if (failing) place.scrollLeft = Number(failing.getAttribute("x")) - place.clientWidth * 0.6;
+    };
+    place.closest("details").addEventListener("toggle", center);
+    center();
+  }
+
   // Copy buttons; where there is no clipboard the text is selected.
   const select = (node) => {
     const range = document.createRange();
@@ -39,17 +49,26 @@
 
   // One tooltip, beside what is pointed at or focused.
   const tip = document.getElementById("tip");
-  const showTip = (node) => {
-    tip.textContent = node.dataset.tip;
-    tip.hidden = false;
-    const at = node.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  let told = null;
+  const placeTip = () => {
+    if (!told) return;
+    const at = told.getBoundingClientRect(), own = tip.getBoundingClientRect();
     const left = Math.min(Math.max(at.left, 8), innerWidth - own.width - 8);
     const above = at.top - own.height - 8;
     tip.style.left = `${Math.max(left, 8)}px`;
     tip.style.top = `${above > 8 ? above : at.bottom + 8}px`;
   };
-  const hideTip = () => { tip.hidden = true; };
-  addEventListener("scroll", hideTip, true);
+  const showTip = (node) => {
+    told = node;
+    tip.textContent = node.dataset.tip;
+    tip.hidden = false;
+    placeTip();
+  };
+  const hideTip = () => {
+    told = null;
+    tip.hidden = true;
+  };
+  addEventListener("scroll", placeTip, true);
 
   // Calls in the lanes: pointed at they tell, chosen they open their row in the list.
   for (const call of all(".lanes .call")) {

@@ -3,75 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+from campaigns import RAISED, SOURCE, campaign, found, hostile_report, report
 from click.testing import CliRunner
 from sequences import CALLBACK, calls
 from targets.imapi_progress import IMAPI_PROGRESS
 
-from fuzz.buckets import Found
 from fuzz.coverage import CoveredFile
 from fuzz.html_report import CampaignReport, campaign_report, check_writable, to_html, write_html
 from fuzz.instrument import Site
 from fuzz.progress import CampaignOptions, Progress, Summary
-from recorder.calls import NOT_RUN, Call, Header, Outcome, OutcomeKind, Trace
+from recorder.calls import Call
 from recorder.contract import Level
 from recorder.errors import SynctapeError
-from recorder.interface import Interface
-from replayer.oracles import Finding
-from replayer.player import Run
 from synctape import main
 
 VOID = {"br", "hr", "img", "input", "link", "meta"}
-SOURCE = "def f(x):\n    if x:\n        return 1\n    return 2\n"
-
-
-def found(*sequence: Call, number: int = 0, outcomes: list[Outcome] | None = None, **finding: Any) -> Found:
-    facts = {
-        "code": "X3",
-        "oracle": "exception",
-        "method": "Progress",
-        "message": "ZeroDivisionError: division by zero",
-    }
-    made = Finding(**{**facts, "number": number, "place": "host.py:7 in Progress", **finding})
-    run = Run(Trace.from_calls(sequence, Header(), outcomes)) if outcomes else None
-    return Found(made, list(sequence), list(sequence), 1.5, 1234, "batch 4", run=run)
-
-
-def campaign(*failures: Found, seconds: float = 12.0) -> Summary:
-    """A campaign as the inner loop leaves it."""
-    progress = Progress(applied=Counter({"splice": 300, "drop": 40}), earned=Counter({"splice": 12}))
-    progress.levels.update({"hostile": 3000, "lenient": 1000})
-    progress.transitions.update({("bound", "Progress"): 5000, ("running", "Done"): 70, ("finished", "Done"): 3})
-    progress.corpus = 3
-    for number in range(25):
-        progress.seconds, progress.runs, progress.calls = seconds * number / 24, 160 * number, 1600 * number
-        progress.covered, progress.sites, progress.kept, progress.states = 2 * number, 51, 3 * number, 9 * number
-        progress.failures, progress.ended = len(failures) * (number > 3), 100 * number
-        progress.note()
-    return Summary(progress, list(failures), "time")
-
-
-def report(
-    *failures: Found, interface: Interface = CALLBACK, files: tuple[CoveredFile, ...] = ()
-) -> CampaignReport:
-    return campaign_report(campaign(*failures), "host:Host", CampaignOptions(seed=7), interface, files)
-
-
-RAISED = found(
-    *calls('Progress("Inbox", 0, 2)', "Progress(NULL, 1, 0)", "Done(sync-event, S_OK)"),
-    number=1,
-    outcomes=[
-        Outcome(elapsed_ns=2048),
-        Outcome(OutcomeKind.RAISED, None, 0, "ZeroDivisionError: division by zero", "host.py:7 in Progress"),
-        NOT_RUN,
-    ],
-)
 
 
 class Page(HTMLParser):
@@ -188,32 +139,40 @@ def test_transitions_that_were_never_taken_are_said_so() -> None:
     assert "Error never" in text
 
 
-HOSTILE = "\ud83d</script><img src=x onerror=alert(1)>\u202e\0\x1b]8;;http://x\x07'\"&lt;{{7*7}}<!--"
-
-
 def test_hostile_texts_are_texts() -> None:
-    failing = found(
-        Call("Progress", (HOSTILE, 0, 1), 1),
-        outcomes=[Outcome(OutcomeKind.RAISED, None, 0, HOSTILE, HOSTILE)],
-        message=HOSTILE,
-        place=HOSTILE,
-    )
-    failing.origin = HOSTILE
-    summary = campaign(failing)
-    summary.stopped = HOSTILE
-    summary.progress.applied[HOSTILE] = 3
-    summary.progress.levels[HOSTILE] = 1
-    summary.files[failing.name] = Path("x") / "a'b.tape"
-    files = (
-        CoveredFile(HOSTILE, HOSTILE + "\n" + HOSTILE, [Site(1, HOSTILE)], [Site(1, HOSTILE), Site(9, HOSTILE)]),
-    )
-    text = to_html(campaign_report(summary, HOSTILE, CampaignOptions(), CALLBACK, files))
+    text = to_html(hostile_report())
     text.encode("utf-8")
     assert_alone(text)
     read = Page(text)
     assert read.tags.count("script") == 1 and "img" not in read.tags
     assert r"\ud83d</script><img src=x onerror=alert(1)>\u202e\x00\x1b]8;;http://x\x07" in read.text
     assert not re.search("[\u202a-\u202e\u2066-\u2069\0\x1b]", text)
+
+
+def palettes() -> Iterator[dict[str, str]]:
+    """The colours of the page by name, light and dark."""
+    style = re.search(r"<style>(.*?)</style>", to_html(report()), re.DOTALL)
+    assert style is not None
+    for block in re.findall(r":root \{(.*?)\}", style[1], re.DOTALL):
+        yield dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_texts_stand_out_from_what_they_stand_on_in_light_and_dark() -> None:
+    """WCAG's contrast for normal text, 4.5, of each pair of colours that meet."""
+    pairs = [(ink, ground) for ink in ("ink", "soft", "accent") for ground in ("paper", "card", "faint")]
+    pairs += [(kind, ground) for kind in ("good", "bad", "warn") for ground in ("paper", "card", f"{kind}-bg")]
+    pairs += [("ink", "accent-bg"), ("ink", "bad-bg"), ("ink", "good-bg"), ("ink", "warn-bg"), ("soft", "bad-bg")]
+    light, dark = palettes()
+    for palette in (light, dark):
+        for ink, ground in pairs:
+            low, high = sorted((luminance(palette[ink]), luminance(palette[ground])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
 
 
 def test_a_campaign_that_found_nothing_says_so() -> None:
@@ -251,7 +210,7 @@ def test_lines_are_marked_by_what_was_reached() -> None:
     read = page(report(files=(file,)))
     kinds = [value for tag, name, value in read.attributes if tag == "tr" and name == "class"]
     assert kinds == ["partial", "missed", "hit"]
-    assert "50% 2 of 4 sites" in read.text and "missed: true" in read.text
+    assert "50% 2 of 4 sites" in read.text and "never: true" in read.text and "Not all of it ran: 2–3" in read.text
 
 
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
