@@ -23,7 +23,7 @@ from recorder.trace import write_trace
 from replayer.cli import stoppable
 from replayer.corpus import SUFFIX, Corpus, read_corpus
 from replayer.isolation import Limits
-from replayer.locations import Folder, open_folder
+from replayer.locations import Folder, as_shown, open_folder
 from replayer.reports import shown
 
 __all__ = ["corpus"]
@@ -280,7 +280,7 @@ def _tell(told: _Told, as_json: bool) -> None:
     plan, folder = told.plan, told.folder
     apart = folder.beside("-failures")
     failures = [
-        {"path": str(member.file), "kept": f"{apart}/{name}", "outcome": str(death.kind), "detail": death.detail}
+        {"path": as_shown(member.file), "kept": f"{apart}/{name}", "outcome": str(death.kind), "detail": death.detail}
         for (member, death), name in zip(plan.failures, told.apart, strict=True)
     ]
     if as_json:
@@ -291,8 +291,8 @@ def _tell(told: _Told, as_json: bool) -> None:
             "kept": len(plan.kept),
             "calls": plan.calls,
             "written": told.names,
-            "duplicates": [str(member.file) for member in plan.duplicates],
-            "needless": [str(member.file) for member in plan.needless],
+            "duplicates": [as_shown(member.file) for member in plan.duplicates],
+            "needless": [as_shown(member.file) for member in plan.needless],
             "failures": failures,
             "trimmed": [{"name": t.name, "calls": t.before, "left": t.after} for t in plan.trimmed],
             "features": plan.features,

@@ -1,6 +1,7 @@
 """What each trace of a corpus shows on a target: its features, as words that mean the same in each process.
 
     code file.py:12 false      an arm of the target's code that this trace runs through (fuzz.coverage)
+    code 1:2f x4               a place of a native target's code, and how often it is reached (replayer.cover)
     in running: Progress       a call in a state of the contract
     Progress 0 > Done raised   two calls in a row, with what came of each
     total=3, text.len 2^4      the target's visible state between the calls (fuzz.feedback)
@@ -12,9 +13,10 @@ by magnitude, and a call with many answers by success and failure.  So words are
 
 from __future__ import annotations
 
+import ctypes
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -26,15 +28,25 @@ from recorder.contract import contract_of
 from recorder.hresult import failed, is_hresult
 from recorder.interface import Interface
 from recorder.trace import dump_trace, load_trace
+from replayer.cover import Cover
 from replayer.endurance import is_worn, make_room
 from replayer.isolation import Limits
 from replayer.player import Journal, PlayOptions, Run, play
 from replayer.sandbox import Death, Sandbox
-from replayer.target import Instance, Target, TargetError, environment_for, is_native_spec, load_target
+from replayer.target import (
+    Instance,
+    NativeTarget,
+    Target,
+    TargetError,
+    environment_for,
+    is_native_spec,
+    load_target,
+)
 
 __all__ = ["Features", "Seen", "Shower", "job", "preload"]
 
 _SNAPSHOTS = 2000  # different states of one trace that are told
+_OPTIONS = PlayOptions(skip=("identity", "references"))  # nobody judges
 _TEXT = 60  # characters of a text in the state that are told
 _ANSWERS = 24  # of one kind of call that are told apart
 _coverage: dict[str, Coverage] = {}
@@ -148,20 +160,21 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[bytes], Any]:
     """The handler of one worker process: a trace comes in, what it showed goes back."""
     make_room()
     spec = config["spec"]
-    watched = _Watched(load_target(spec, Interface.from_description(config["interface"])))
-    coverage = _coverage.get(spec)
+    target = load_target(spec, Interface.from_description(config["interface"]))
+    watched = _Watched(target)
+    reaching = _reaching(_coverage.get(spec), target.cover if isinstance(target, NativeTarget) else None)
 
     def handle(packed: bytes) -> Any:
         trace = load_trace(packed)
         watched.states.clear()
-        sites: set[int] = set()
+        watched.ask_at_the_end = not any(call.method in trace.interface.unknown for call in trace.calls)
         try:
-            with coverage.tracing() if coverage is not None else nullcontext(sites) as sites:
-                run = play(trace, watched, PlayOptions(), journal)
+            with reaching() as sites:
+                run = play(trace, watched, _OPTIONS, journal)
         except TargetError as error:
             return {"refused": str(error)}
         return {
-            "sites": coverage.named(sites) if coverage is not None else [],
+            "sites": sites,
             "states": [list(state) for state in watched.states],
             "calls": list(_calls(run)),
             "worn": is_worn(),
@@ -170,8 +183,34 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[bytes], Any]:
     return handle
 
 
+def _reaching(coverage: Coverage | None, cover: Cover | None) -> Callable[[], AbstractContextManager[list[str]]]:
+    """Gives contexts whose lists hold, when they have ended, the sites that were reached in them."""
+
+    @contextmanager
+    def reaching() -> Iterator[list[str]]:
+        reached: list[str] = []
+        if cover is not None:
+            cover.forget()
+        with coverage.tracing() if coverage is not None else nullcontext(set[int]()) as sites:
+            yield reached
+        if coverage is not None:
+            reached += coverage.named(sites)
+        if cover is not None:
+            reached += map(_place, cover.places())
+
+    return reaching
+
+
+def _place(place: int) -> str:
+    return f"{place >> 48}:{place >> 8 & 0xFF_FFFF_FFFF:x} x{place & 0xFF}"
+
+
 class _Watched:
-    """A target whose instances' visible state is looked at after each call, where it can be."""
+    """A target whose instances' visible state is looked at after each call.
+
+    Of a native target that names its state that is done at the end, if `ask_at_the_end`: not where the calls take
+    and give back references themselves.
+    """
 
     def __init__(self, target: Target):
         self.spec = target.spec
@@ -180,12 +219,15 @@ class _Watched:
         self.place = target.place
         self.owns = target.owns
         self.states: dict[tuple[tuple[str, Any], ...], None] = {}
+        self.ask_at_the_end = False
         self._instance = target.instance
+        address = target.state if isinstance(target, NativeTarget) else 0
+        self._state = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(address) if address else None
 
     def instance(self) -> Instance:
         made = self._instance()
         if made.native:
-            return made
+            return replace(made, close=self._asking(made)) if self._state and self.ask_at_the_end else made
         self._look(made.object)
         return replace(made, methods={name: self._after(made, method) for name, method in made.methods.items()})
 
@@ -197,6 +239,14 @@ class _Watched:
                 self._look(made.object)
 
         return call
+
+    def _asking(self, made: Instance) -> Callable[[], None]:
+        def close() -> None:
+            assert self._state is not None
+            self.states[(("state", self._state(made.pointer)),)] = None
+            made.close()
+
+        return close
 
     def _look(self, instance: Any) -> None:
         if len(self.states) < _SNAPSHOTS:

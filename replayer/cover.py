@@ -24,6 +24,7 @@ from replayer.elf import Elf, read_elf
 __all__ = ["Cover", "cover_library", "is_covered", "provide"]
 
 _CALLED = "__sanitizer_cov_"
+_MOST_PLACES = 1 << 17  # that one sequence reaches
 
 
 def is_covered(elf: Elf | None) -> bool:
@@ -69,6 +70,14 @@ class Cover:
     def forget(self) -> None:
         """Have it that what was reached since the last look was not."""
         self._library.syn_cover_forget()
+
+    def places(self) -> list[int]:
+        """The places that were reached since the last look, each with its magnitude; none is new or known by that.
+
+        They are numbers that are the same in each process.
+        """
+        found = (ctypes.c_uint64 * _MOST_PLACES)()
+        return found[: self._library.syn_cover_places(found, _MOST_PLACES)]
 
     def sites(self) -> tuple[int, int]:
         """How many places were reached so far, and of how many; gcc's are known only when they are reached."""

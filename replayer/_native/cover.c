@@ -26,6 +26,7 @@ typedef struct Counters {
 
 static uint8_t cells[CELLS + 8], seen[CELLS + 8]; /* number 0 is of those for which there is no room */
 static uint32_t used = 1;
+static uintptr_t addresses[CELLS]; /* of the places of trace-pc, by their numbers */
 static Counters modules[MODULES];
 static uint32_t module_count;
 static uint64_t reached;
@@ -150,6 +151,8 @@ static uint32_t number_of(uintptr_t address, uint32_t *next, uint32_t most) {
     if (*number == 0) {
         const uint32_t given = __atomic_load_n(next, __ATOMIC_RELAXED) < most ? __atomic_fetch_add(next, 1, __ATOMIC_RELAXED) : 0;
         *number = given < most ? given : 0;
+        if (next == &used && *number != 0)
+            addresses[*number] = address;
     }
     return *number;
 }
@@ -226,6 +229,41 @@ SEEN_BY_ALL uint32_t syn_cover_collect(void) {
 
 SEEN_BY_ALL void syn_cover_forget(void) {
     collect_all(0);
+}
+
+/* Counters as places of one piece, from which all begin anew. */
+static uint32_t take(uint64_t piece, uint8_t *from, size_t size, uint64_t *to, uint32_t room) {
+    uint32_t count = 0;
+    size_t at;
+    for (at = 0; at < size; at++) {
+        if (from[at] != 0 && count < room)
+            to[count++] = piece << 48 | (uint64_t)at << 8 | magnitude(from[at]);
+        from[at] = 0;
+    }
+    return count;
+}
+
+/* What a place's number does not say of those of trace-pc, which get theirs as they come: the piece and where in it. */
+static uint64_t by_address(uint64_t place) {
+    const uintptr_t address = addresses[place >> 8];
+    uint32_t i;
+    for (i = 0; address != 0 && i < code_count; i++) {
+        if (address >= codes[i].low && address < codes[i].high)
+            return (uint64_t)(MODULES + 1 + i) << 48 | (uint64_t)(address - codes[i].low) << 8 | (place & 0xff);
+    }
+    return place;
+}
+
+SEEN_BY_ALL uint32_t syn_cover_places(uint64_t *to, uint32_t room) {
+    uint32_t count, i;
+    cells[0] = 0;
+    count = take(0, cells, used < CELLS ? used : CELLS, to, room);
+    for (i = 0; i < count; i++)
+        to[i] = by_address(to[i]);
+    for (i = 0; i < module_count; i++)
+        count += take(1 + i, modules[i].cells, modules[i].size, to + count, room - count);
+    collect_equal(0);
+    return count;
 }
 
 SEEN_BY_ALL void syn_cover_sites(uint64_t *found, uint64_t *known) {

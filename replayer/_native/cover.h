@@ -25,6 +25,12 @@ uint32_t syn_cover_collect(void);
 /* Have what was counted since then forgotten instead. */
 void syn_cover_forget(void);
 
+/* Take the places that were reached since the last look, each with its magnitude as a bit: not more than there is room for.
+ * None is new or known by that; what is counted from here on belongs to the next sequence.  Gives how many.  A place is the
+ * same number in each process that loads the same files in the same order: bits 48 and up are a piece of code, 8 to 47 a
+ * place in it, 0 to 7 the magnitude. */
+uint32_t syn_cover_places(uint64_t *to, uint32_t room);
+
 /* How many places were reached so far, and how many are known: of trace-pc those that were reached. */
 void syn_cover_sites(uint64_t *reached, uint64_t *known);
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +102,42 @@ def test_many_answers_count_by_success_and_failure() -> None:
         " > Progress failure",
         " > Progress success",
     }
+
+
+@pytest.mark.native
+@pytest.mark.skipif(sys.platform != "linux", reason="coverage of ELF libraries")
+@pytest.mark.parametrize(
+    "compiler",
+    [
+        "gcc -fsanitize-coverage=trace-pc,trace-cmp",
+        "clang -fsanitize-coverage=trace-pc-guard,trace-cmp",
+        "clang -fsanitize-coverage=inline-8bit-counters,pc-table",
+    ],
+)
+def test_a_native_target_with_coverage_shows_its_code(compiler: str, tmp_path: Path) -> None:
+    if shutil.which(compiler.split(maxsplit=1)[0]) is None:
+        pytest.skip(f"no {compiler.split(maxsplit=1)[0]}")
+    source = Path(__file__).parent.parent / "targets" / "native" / "good_host.c"
+    options = ["-std=c99", "-g", "-O1", "-fPIC", "-shared", f"-I{source.parent}"]
+    subprocess.run([*compiler.split(), *options, "-o", tmp_path / "host.so", source], check=True)
+    plain, late = trace(*GOOD), trace('Error(E_FAIL, "x")', *GOOD, GOOD[0])
+    with Shower(f"{tmp_path / 'host.so'}:create", CALLBACK) as shower:
+        first, second, again = words(shower, plain, late, plain)
+        assert first == again and kind(first, "code ") and kind(second, "code ") - kind(first, "code ")
+        shower.renew()
+        after, before = words(shower, late, plain)
+    assert (before, after) == (first, second), "places mean the same in each process, whatever came first"
+
+
+@pytest.mark.native
+def test_a_native_target_that_names_its_state_shows_it(library: Any, tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "targets" / "native" / "deep.c"
+    named = tmp_path / "named.c"
+    says = "EXPORT uint64_t create_state(void *object) { return (uint64_t)((Host *)object)->stage; }"
+    named.write_text(f"{source.read_text('utf-8')}\n{says}\n", "utf-8")
+    with Shower(f"{library(named)}:create", CALLBACK) as shower:
+        quiet, deeper = words(shower, trace(*GOOD), trace("Progress(NULL, 48879, 2)"))
+    assert "state=0" in quiet and "state=1" in deeper
 
 
 @pytest.mark.native
