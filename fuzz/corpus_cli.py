@@ -280,7 +280,12 @@ def _tell(told: _Told, as_json: bool) -> None:
     plan, folder = told.plan, told.folder
     apart = folder.beside("-failures")
     failures = [
-        {"path": as_shown(member.file), "kept": f"{apart}/{name}", "outcome": str(death.kind), "detail": death.detail}
+        {
+            "path": as_shown(member.file),
+            "kept": f"{as_shown(str(apart))}/{name}",
+            "outcome": str(death.kind),
+            "detail": death.detail,
+        }
         for (member, death), name in zip(plan.failures, told.apart, strict=True)
     ]
     if as_json:
