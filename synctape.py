@@ -77,7 +77,7 @@ _COMMANDS = {
     "export": "replayer.cli",
     "explain": "replayer.cli",
     "fuzz": "fuzz.cli",
-    "minimise": "fuzz.cli",
+    "minimise": "fuzz.minimise_cli",
     "corpus": "fuzz.corpus_cli",
     "baseline": "fuzz.baseline_cli",
     "demo": "fuzz.cli",

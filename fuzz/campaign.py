@@ -39,7 +39,8 @@ class Campaign:
 
     `seeds` are (name, trace).  Failures are written to `folder` (None: nowhere).  `watch` is called with the
     progress after each batch, `announce` with each failure when it is minimised and written.  `counts` says
-    whether a failure is one to stop at, if the first one is.  `store` keeps the campaign: what it has kept and
+    whether a failure is one to stop at, if the first one is.  `learned` is called with what came of each part of a
+    batch.  `store` keeps the campaign: what it has kept and
     found before is gone on with (`stored`).
     """
 
@@ -54,6 +55,7 @@ class Campaign:
         watch: Callable[[Progress], None] = lambda progress: None,
         announce: Callable[[Found, Path | None], None] = lambda found, path: None,
         counts: Callable[[Found], bool] = lambda found: True,
+        learned: Callable[[Played], None] = lambda played: None,
         store: CampaignFolder | None = None,
     ):
         self.spec = spec
@@ -66,6 +68,7 @@ class Campaign:
         self._watch = watch
         self._announce = announce
         self._counts = counts
+        self._learned = learned
         self._store = store
         self._gone: list[Found] = []
         self._before = self.progress.seconds  # that the campaign took before it was gone on with
@@ -81,6 +84,7 @@ class Campaign:
         watch: Callable[[Progress], None] = lambda progress: None,
         announce: Callable[[Found, Path | None], None] = lambda found, path: None,
         counts: Callable[[Found], bool] = lambda found: True,
+        learned: Callable[[Played], None] = lambda played: None,
     ) -> Campaign:
         """The campaign of a folder, to begin or to go on with."""
         return cls(
@@ -92,6 +96,7 @@ class Campaign:
             watch=watch,
             announce=announce,
             counts=counts,
+            learned=learned,
             store=store,
         )
 
@@ -199,6 +204,7 @@ class Campaign:
         progress = self.progress
         if self._store:
             self._store.keep(played)
+        self._learned(played)
         progress.runs += played.runs
         progress.calls += played.calls
         progress.ended += played.ended

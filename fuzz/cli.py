@@ -1,9 +1,8 @@
-"""The commands `fuzz`, `minimise` and `demo`: parse, call one function, print, exit."""
+"""The commands `fuzz` and `demo`: parse, call one function, print, exit."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
 import time
@@ -17,15 +16,15 @@ import click
 
 from fuzz.baseline import Baseline
 from fuzz.begin import Beginning, gone_on_with
-from fuzz.buckets import Found, check_folder, finding_trace, make_folder, report_text, write_finding
+from fuzz.buckets import Found, check_folder
 from fuzz.campaign import CampaignOptions, Summary
 from fuzz.coverage_reports import cobertura, coverage_json, lcov
 from fuzz.coverage_reports import text_lines as coverage_lines
 from fuzz.covering import cover
+from fuzz.keeping import Keeper
 from fuzz.known import entry_of
 from fuzz.libfuzzer import write_artifact
 from fuzz.live import LiveProgress
-from fuzz.minimise import minimise_trace
 from fuzz.modes import Mode, Plan, plan_for
 from fuzz.pool import cores
 from fuzz.store import CampaignFolder
@@ -38,21 +37,19 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 from recorder.provider import current_folder_importable
-from recorder.trace import write_trace
 from replayer.cli import file_reports, report_options, stoppable, wanted_reports
 from replayer.corpus import find_traces, load, recorded_interface
 from replayer.isolation import Limits
-from replayer.locations import SUFFIX
+from replayer.locations import SUFFIX, is_url, open_folder
 from replayer.oracles import ORACLES
 from replayer.places import Places
-from replayer.reports import Report, reproduce_line, require_folder, shown, write_whole
+from replayer.reports import Report, reproduce_line, require_folder, write_whole
 from replayer.verdict import Verdict, mismatch
 
-__all__ = ["demo", "fuzz", "minimise"]
+__all__ = ["demo", "fuzz"]
 
 _LEVELS = click.Choice([str(level) for level in Level])
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_MODES = (Mode.PR, Mode.BATCH, Mode.COVERAGE)
 
 
 class _Jobs(click.ParamType[int]):
@@ -139,8 +136,9 @@ class _Jobs(click.ParamType[int]):
 )
 @click.option(
     "--mode",
-    type=click.Choice([mode.value for mode in _MODES]),
-    help="For a pull request (10 min, one seed), for a night (1 h), or to see what the corpus covers.",
+    type=click.Choice([mode.value for mode in Mode]),
+    help="For a pull request (10 min, one seed), for a night (1 h), to make the corpus smaller, or to see what "
+    "it covers: docs/ci.md.",
 )
 @click.option("--baseline", type=_FILE, metavar="FILE", help="Known findings, for which the run does not fail.")
 @click.option("--update-baseline", is_flag=True, help="Add what is found to the baseline; nothing counts then.")
@@ -150,6 +148,11 @@ class _Jobs(click.ParamType[int]):
     default=ExitStyle.SYNCTAPE.value,
     show_default=True,
     help="libfuzzer: its exit codes, and files crash-*, timeout-* and oom-* beside the findings.",
+)
+@click.option(
+    "--save-corpus",
+    metavar="FOLDER",
+    help="Add what brought something new to this folder.  [default: with --mode batch the first of --corpus]",
 )
 @click.option("--lcov", type=_FILE, metavar="FILE", help="With --mode coverage: write an lcov tracefile.")
 @click.option("--cobertura", type=_FILE, metavar="FILE", help="With --mode coverage: write Cobertura's XML.")
@@ -171,7 +174,7 @@ def fuzz(**options: Any) -> None:
         raise click.UsageError("--lcov and --cobertura need --mode coverage")
     try:
         with stoppable():
-            code = _covered(options) if mode is Mode.COVERAGE else _fuzz(options, mode, style)
+            code = _NO_CAMPAIGN[mode](options) if mode in _NO_CAMPAIGN else _fuzz(options, mode, style)
     except (SynctapeError, SystemExit) as end:
         if style is ExitStyle.SYNCTAPE:
             raise
@@ -212,10 +215,14 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
         live.say(announcement(found, path))
         watched.found(found)
 
+    keeper = _keeper(options, mode, beginning)
     max_time, max_runs = campaign_options.max_time, campaign_options.max_runs
     with beginning, LiveProgress(spec, max_time=max_time, max_runs=max_runs, quiet=as_json) as live:
         campaign = beginning.campaign(
-            watch=live, announce=found_one, counts=lambda found: not known_excuses([found], baseline)
+            watch=live,
+            announce=found_one,
+            counts=lambda found: not known_excuses([found], baseline),
+            learned=keeper.learn if keeper else lambda played: None,
         )
         watched = Watched(campaign, baseline, reports)
         begin = partial(live.say, beginning.line)
@@ -237,6 +244,8 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
             click.echo(f"artifact: {write_artifact(found, folder, interface, spec)}", err=True)
     for line in (json_lines if as_json else text_lines)(verdict, spec, seed, interface):
         click.echo(line)
+    if keeper and not as_json:
+        click.echo(f"corpus:     {keeper.added} new traces in {keeper.folder}")
     if not verdict.executed:
         click.echo("nothing was executed", err=True)
     elif not as_json:
@@ -274,6 +283,40 @@ def _covered(options: dict[str, Any]) -> int:
                 f"{len(seeds) - covered.traces} traces were not played: they are empty, or the time was over"
             )
     return 0
+
+
+def _pruned(options: dict[str, Any]) -> int:
+    """Make the corpus smaller; what kills the target is kept apart, and fails nothing."""
+    from fuzz.corpus_cli import minimise as minimise_corpus
+
+    if not options["folders"]:
+        raise click.UsageError("--mode prune needs --corpus FOLDER")
+    shared = {name: options[name] for name in ("timeout", "memory", "as_json")}
+    for folder in options["folders"]:
+        click.get_current_context().invoke(
+            minimise_corpus,
+            folder=folder,
+            target=_target(options),
+            output=None,
+            in_place=True,
+            trim=False,
+            **shared,
+        )
+    return 0
+
+
+_NO_CAMPAIGN = {Mode.COVERAGE: _covered, Mode.PRUNE: _pruned}
+
+
+def _keeper(options: dict[str, Any], mode: Mode | None, beginning: Beginning) -> Keeper | None:
+    """What keeps the sequences that are new, if any are to be kept."""
+    where = options["save_corpus"]
+    if where is None and mode is Mode.BATCH:
+        where = next((one for one in options["folders"] if is_url(one) or Path(one).is_dir()), None)
+    if where is None:
+        return None
+    known = (trace for _, trace in beginning.seeds)
+    return Keeper(open_folder(where), beginning.spec, beginning.interface, beginning.options.seed, known)
 
 
 def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
@@ -387,64 +430,6 @@ def _seeds(folders: tuple[str, ...], interface: Interface) -> list[tuple[str, Tr
 def _reproduce(summary: Summary, verdict: Verdict, *, spec: str) -> str:
     found = next((found for found in summary.found if found.name == verdict.name), None)
     return reproduce_line(summary.files[found.name], spec, found.options) if found else ""
-
-
-# --- minimise -------------------------------------------------------------------------------------------------
-
-
-@click.command()
-@click.argument("trace", type=click.Path())
-@click.option("--target", required=True, help="package.module:factory or path/library.so:symbol.")
-@click.option("-o", "--output", required=True, type=click.Path(), help="Where the minimal trace is written.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(min=0),
-    default=2048,
-    show_default=True,
-    help="MiB for the target; 0: no limit.",
-)
-@click.option(
-    "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
-)
-@click.option(
-    "--max-tries", type=click.IntRange(min=1), default=5000, show_default=True, help="Sequences to play."
-)
-@click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
-def minimise(
-    *,
-    trace: str,
-    target: str,
-    output: str,
-    timeout: float,
-    memory: int,
-    slow: float,
-    max_tries: int,
-    force: bool,
-) -> None:
-    """Find the shortest sequence with the simplest arguments that fails as TRACE does.
-
-    Code, method, place in the target and level stay the same.  Another failure met on the way is written beside
-    OUTPUT.  Exit code: 1 (the trace fails, its minimal form is in OUTPUT), 2 if it does not fail.
-    """
-    recorded, out = load(trace), Path(output)
-    if os.path.lexists(out) and not force:
-        raise SynctapeError(f"{out}: exists already; choose another name, or --force")
-    check_folder(out.parent)
-    with stoppable():
-        limits = Limits(timeout, memory or None)
-        made = minimise_trace(recorded, target, origin=trace, limits=limits, slow=slow, max_tries=max_tries)
-    found, interface = made.found, recorded.interface
-    make_folder(out.parent)
-    path = write_trace(finding_trace(found, interface, target), out, overwrite=force)
-    click.echo(report_text(found, interface, target, path).rstrip())
-    click.echo(f"\n{len(found.original)} calls became {len(found.calls)}: {path}")
-    for other in made.others:
-        beside = write_finding(other, out.parent, interface, target)
-        click.echo(f"met on the way: {other.finding.code} {shown(other.finding.message, 160)}: {beside}")
-    sys.exit(1)
 
 
 # --- demo -----------------------------------------------------------------------------------------------------

@@ -135,19 +135,20 @@ def unseen_excuses(
     *,
     deadline: float | None = None,
 ) -> dict[str, str]:
-    """Of the flaky ones that do not show again within ten tries, or before the deadline (time.monotonic).
+    """Of the flaky ones that never failed again: those have their ten tries, or as many as the deadline allows
+    (time.monotonic).
 
     Raises TargetError if the target gives no instance any more, ExecutorError if no child can be started.
     """
     excuses: dict[str, str] = {}
     with Again(spec, interface, disabled=options.disabled) as again:
         for one in found:
-            if not one.flaky:
+            if not one.flaky or one.failed:
                 continue
             repeat = _OFTEN if one.finding.oracle in _GROWTH else 1
             conditions = Conditions(options.slow, options.timeout, options.memory, repeat)
             pick = _in(one.finding.bucket)
-            tries, seen = 0, None
+            tries, seen = one.tries, None
             while seen is None and tries < TRIES and (deadline is None or time.monotonic() < deadline):
                 tries += 1
                 _, seen = again.tries_until(one.calls, conditions, pick, most=1)
