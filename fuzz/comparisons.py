@@ -1,10 +1,11 @@
 """What a target compares, while it runs: how near two operands came, and what the other one was.
 
 fuzz/instrument.py makes a second version of the target's code, in which a comparison is a call of
-`Comparisons.compared` (and `text.startswith(x)`, `table.get(x)` one of `Comparisons.called`).  fuzz/coverage.py
-puts it in place for the sequences that are watched closely.  A comparison is open as long as it came out only one
-way; of an open one is new each power of two by which two numbers come nearer to each other, each character that
-two texts begin with in common.  That leads to counters that must stand at 37, and to sums of arguments.
+`Comparisons.compared` (`a / b` and `a[b]` one of `operated`, `text.startswith(x)` and `table.get(x)` of `called`).
+fuzz/coverage.py puts it in place for the sequences that are watched closely.  A comparison is open as long as it
+came out only one way; of an open one is new each step by which two numbers come nearer to each other (from afar
+each power of two), each character that two texts begin with in common.  That leads to counters that must stand at
+37, to sums of arguments, to divisors that are 0 and indexes that are too large.
 
 Its operands are handed to the mutator `match-comparison` (fuzz.mutators), which puts the one where it takes the
 other for an argument.
@@ -34,6 +35,10 @@ COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "GtE": operator.ge,
     "In": lambda one, other: one in other,
     "NotIn": lambda one, other: one not in other,
+    "Div": operator.truediv,
+    "FloorDiv": operator.floordiv,
+    "Mod": operator.mod,
+    "Subscript": operator.getitem,
 }
 """Operators by the names that `ast` has for them."""
 
@@ -42,18 +47,20 @@ _MEMBERS = 16  # of a table that something is looked for in
 _LONGEST = 300  # characters of a text that is an operand
 _LONGEST_WORD = 64
 _FAR = 1 << 10
+_NEAR = 64  # numbers so far apart come nearer step by step, others by powers of two
 
 
 class Comparisons:
     """What was seen of each comparison of the target's code, by its number.
 
-    `new` is what the sequence at hand brought, and while `tracing`, `operands` are those of its comparisons, and
-    `distances` how near the open ones came; `begin` forgets all three.  Nothing is noted unless `watching`.
+    `new` is what the sequence at hand brought, and while `tracing`, `operands` are those of its comparisons, each
+    with how late that was first met, 0 if it is not open, and `distances` how near the open ones came; `begin`
+    forgets all three.  Nothing is noted unless `watching`.
     """
 
     def __init__(self) -> None:
         self.new: list[Feature] = []
-        self.operands: dict[Operands, None] = {}
+        self.operands: dict[Operands, int] = {}
         self.distances: dict[int, int] = {}
         self.watching = False
         self.tracing = False
@@ -61,6 +68,7 @@ class Comparisons:
         self._functions: list[Callable[[Any, Any], Any]] = []
         self._outcomes: list[int] = []  # 1: was false, 2: was true
         self._nearest: list[int] = []
+        self._met: dict[int, int] = {}
 
     def add(self, kind: str) -> int:
         """The number of a comparison of that kind."""
@@ -90,6 +98,19 @@ class Comparisons:
             self._note(number, one, other, result)
         return result
 
+    def operated(self, number: int, one: Any, other: Any) -> Any:
+        """What an operation gives that some operands make fail."""
+        if self.watching:
+            if self._kinds[number] != "Subscript":
+                if type(other) is int and (type(one) is int or type(one) is float):
+                    self._note(number, other, 0, False)
+            elif type(one) is dict:
+                if self.tracing:
+                    self._looked_for(number, _comparable(other), one)
+            elif type(other) is int and other >= 0 and type(one) in (str, list, tuple):
+                self._note(number, len(one), other, False)
+        return self._functions[number](one, other)
+
     def called(self, number: int, function: Callable[..., Any], *args: Any) -> Any:
         """What a method gives that compares the object it belongs to with its argument."""
         result = function(*args)
@@ -108,13 +129,15 @@ class Comparisons:
             return
         self._outcomes[number] |= 1 + result
         first, second = _comparable(one), _comparable(other)
-        if self.tracing:
-            self._keep(self._kinds[number], one, other, first, second)
+        if self.tracing and self._kinds[number] != "Subscript":
+            self._keep(number, one, other, first, second)
         if self._outcomes[number] == 3:
             return
         kind = self._kinds[number]
         if type(first) is int and type(second) is int:
-            distance = abs(first - second).bit_length()
+            distance = abs(first - second)
+            if distance > _NEAR:
+                distance = _NEAR + distance.bit_length()
         elif type(first) is str and type(second) is str and kind in ("Eq", "NotEq", "startswith"):
             distance = 64 - _in_common(first, second)
         else:
@@ -126,21 +149,24 @@ class Comparisons:
                 self.new.append(f"comparison {number} within {distance}")
             self._nearest[number] = distance
 
-    def _keep(self, kind: str, one: Any, other: Any, first: int | str | None, second: int | str | None) -> None:
+    def _keep(self, number: int, one: Any, other: Any, first: int | str | None, second: int | str | None) -> None:
         """Keep two operands."""
         if second is None and isinstance(other, dict | set | frozenset | list | tuple):
-            self._looked_for(first, other)
+            self._looked_for(number, first, other)
         elif type(first) is not type(second) or first == second or len(self.operands) >= _MOST:
             pass
         elif not isinstance(first, str) or max(len(first), len(str(second))) <= _LONGEST:
-            self.operands[kind, first, second] = None
+            self.operands[self._kinds[number], first, second] = self._rank(number)
 
-    def _looked_for(self, value: Any, table: Any) -> None:
+    def _rank(self, number: int) -> int:
+        return self._met.setdefault(number, len(self._met) + 1) if self._outcomes[number] != 3 else 0
+
+    def _looked_for(self, number: int, value: Any, table: Any) -> None:
         if value is None or len(table) > 1000:
             return
         for member in map(_comparable, itertools.islice(table, _MEMBERS)):
             if type(member) is type(value) and len(self.operands) < _MOST:
-                self.operands["Eq", value, member] = None
+                self.operands["Eq", value, member] = self._met.setdefault(number, len(self._met) + 1)
 
 
 def _comparable(value: Any) -> int | str | None:

@@ -44,7 +44,18 @@ from typing import Any, NamedTuple
 from zipimport import zipimporter
 
 from fuzz.comparisons import Comparisons, constants
-from fuzz.instrument import CALLED, CELLS, COMPARED, FIRST_LINE, REACHED, CellProbes, LineProbes, Site, instrument
+from fuzz.instrument import (
+    CALLED,
+    CELLS,
+    COMPARED,
+    FIRST_LINE,
+    OPERATED,
+    REACHED,
+    CellProbes,
+    LineProbes,
+    Site,
+    instrument,
+)
 
 __all__ = ["Coverage", "CoveredFile", "coverage_for"]
 
@@ -251,7 +262,8 @@ class Coverage:
         if name not in sys.modules or any(_signature(one) != _signature(other) for one, other in pairs):
             return
         comparisons = self.comparisons
-        vars(sys.modules[name]).update({COMPARED: comparisons.compared, CALLED: comparisons.called})
+        given = {COMPARED: comparisons.compared, OPERATED: comparisons.operated, CALLED: comparisons.called}
+        vars(sys.modules[name]).update(given)
         self._versions.update((id(one), other) for one, other in pairs)
         if self._monitor is not None and isinstance(probes, LineProbes):
             self._monitor.watch(watched, probes.lines)

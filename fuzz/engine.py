@@ -23,7 +23,7 @@ from fuzz import generate
 from fuzz.comparisons import Operands
 from fuzz.coverage import Coverage
 from fuzz.feedback import Feature
-from fuzz.mutators import Environment, Mutator, mutate
+from fuzz.mutators import Environment, Mutator, mutate, try_operand
 from fuzz.observer import Observer
 from fuzz.protocol import Protocol
 from fuzz.schedule import Kept, Seeds
@@ -38,6 +38,8 @@ __all__ = ["Batch", "Engine", "Suspect", "bases"]
 
 _POOL = 24  # base sequences of a batch
 _PATIENCE = 8  # batches without anything new, after which fewer sequences are watched closely
+_RECENT = 4  # batches for which the operands of a sequence kept are tried one by one
+_TRIED = 0.3  # of the sequences then
 _TRIES = 24  # plays that make a sequence to be kept shorter
 _CALLS = 12_000  # and calls in them
 _SHORT = 8  # calls that a sequence keeps at least: others than those of its feature are what mutators build on
@@ -170,12 +172,18 @@ class Engine:
         env.corpus = [*self.seeds, *[kept.calls for kept in self.kept.kept[-200:]]]
         bases = _POOL if level is not Level.CONFORMING else max(_POOL, size // 8)
         pool = [self._base(random, level) for _ in range(bases)]
+        recent = self.kept.recent(number - _RECENT) if level is not Level.CONFORMING else []
         draw = random.random
         for index in range(size):
             env.used.clear()
             env.threaded = False
-            base, env.operands = pool[int(draw() * bases)]
-            calls = mutate(base, env, level)
+            if recent and draw() < _TRIED:
+                kept = recent[int(draw() * len(recent))]
+                env.operands, env.place = kept.operands, kept.place
+                calls = try_operand(kept.calls, env)
+            else:
+                base, env.operands, env.place = pool[int(draw() * bases)]
+                calls = mutate(base, env, level)
             if level is Level.LENIENT:
                 calls = self._legal(calls)
             yield index, calls
@@ -252,7 +260,7 @@ class Engine:
         observer = self._observer
         calls = kept.calls
         observer.trace(calls)
-        features, operands = list(observer.features), observer.operands
+        features, operands, place = list(observer.features), observer.operands, observer.place(new)
         tries = min(_TRIES, _CALLS // len(calls)) if observer.shows(new) else 0
         step = max(1, len(calls) // 2)
         while tries and len(calls) > _SHORT:
@@ -265,10 +273,11 @@ class Engine:
                 tries -= 1
                 if not observer.trace(fewer) and observer.shows(new):
                     calls, features, operands = fewer, list(observer.features), observer.operands
+                    place = observer.place(new)
             if step == 1:
                 break
             step //= 2
-        return kept._replace(calls=calls, features=_some(features, new), operands=operands)
+        return kept._replace(calls=calls, features=_some(features, new), operands=operands, place=place)
 
     def _level_of_order(self, calls: list[Call], level: Level) -> Level:
         """The level of a sequence, where that matters."""
@@ -291,21 +300,21 @@ class Engine:
         if self._reported[signature] <= ALIKE:
             batch.suspects.append(Suspect(index, calls, signature))
 
-    def _base(self, random: Random, level: Level) -> tuple[list[Call], Sequence[Operands]]:
+    def _base(self, random: Random, level: Level) -> tuple[list[Call], Sequence[Operands], int]:
         """A sequence to start from: something that was new, a recorded one or a part of it, or a fresh one."""
         chance = random.random()
         if level is Level.CONFORMING:
             if chance < 0.3 and len(self.kept):
                 kept = self.kept.draw(random.random())
                 if self._level(kept.calls) <= level:
-                    return kept.calls, kept.operands
-            return generate.conforming(self.contract, random, _length(random)), ()
+                    return kept.calls, kept.operands, kept.place
+            return generate.conforming(self.contract, random, _length(random)), (), -1
         if len(self.kept) and chance < 0.7:
             kept = self.kept.draw(random.random())
-            return kept.calls, kept.operands
+            return kept.calls, kept.operands, kept.place
         if self.seeds and chance < 0.9:
-            return _part(random.choice(self.seeds), random, self.contract.terminal), ()
-        return generate.sequence(self.contract, random, level, _length(random)), ()
+            return _part(random.choice(self.seeds), random, self.contract.terminal), (), -1
+        return generate.sequence(self.contract, random, level, _length(random)), (), -1
 
     def _legal(self, calls: list[Call]) -> list[Call]:
         """The beginning of a sequence that the contract's order allows."""

@@ -3,9 +3,9 @@
 Code coverage is blind where a target keeps its states in tables, counts, or remembers what it was told.  So its
 attributes are looked at between the calls, as *dimensions*: `place`, `folders.len`, `machine.open`.  A dimension
 is new with each value while it has few (`_EXACT`: states, flags, small counts), then with each magnitude (by
-powers of two, two to each): a counter to a million brings 40, a text by its length 30, and no more than `_MOST` of
-one dimension.  Values of dimensions that have few are new together, too, up to `_TOGETHER` in all.  So a target
-that counts upward cannot flood the corpus, however much it counts.
+powers of two, two to each): a counter to a million brings 100, and no dimension more than `_MOST`.  Values of
+dimensions that have very few (`_FEW`) are new together, too, up to `_TOGETHER` in all.  So a target that counts
+upward cannot flood the corpus, however much it counts.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ __all__ = ["Feature", "Outcomes", "States", "dimensions"]
 Feature: TypeAlias = str
 """What was seen, as a word that is the same in each process."""
 
-_EXACT = 24  # values of a dimension that are told apart
-_MOST = 80  # features that one dimension brings
+_EXACT = 64  # values of a dimension that are told apart
+_FEW = 24  # values of a dimension that are new together with those of others
+_MOST = 120  # features that one dimension brings
 _TOGETHER = 1000  # combinations that are new
+_REMEMBERED = 4000  # values of a dimension
 _DIMENSIONS = 64  # that are looked at
 _DEPTH = 2  # objects within objects
 _PLAIN = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)
+_SIMPLE = frozenset((int, bool, str, float, type(None)))
 _NO_STATE = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 
 Value: TypeAlias = "int | str | bool | float | None"
@@ -44,7 +47,10 @@ def dimensions(instance: Any) -> dict[str, Value]:
                 _add(str(name), value, _DEPTH, found)
         else:
             for name, value in _attributes(instance):
-                _add(name, value, _DEPTH, found)
+                if type(value) in _SIMPLE:
+                    found[name] = value
+                else:
+                    _add(name, value, _DEPTH, found)
     except Exception:  # a state() that fails, or changes while it is looked at
         return {}
     return found
@@ -122,12 +128,13 @@ def _magnitude(value: Value) -> Feature:
 class _Dimension:
     """The values that one dimension has had."""
 
-    __slots__ = ("exact", "magnitudes", "name")
+    __slots__ = ("exact", "known", "magnitudes", "name")
 
     def __init__(self, name: str):
         self.name = name
         self.exact: set[Value] | None = set()  # None: too many
         self.magnitudes: set[Feature] = set()
+        self.known: set[Value] = set()  # values that are not new; not all
 
     def feature(self, value: Value) -> Feature:
         if self.exact is None or type(value) is float:
@@ -141,10 +148,13 @@ class _Dimension:
                 return False
             exact.add(value)
             self.magnitudes.add(_magnitude(value))
+            self.known.add(value)
             if len(exact) > _EXACT:
                 self.exact = None
             return True
         magnitude = _magnitude(value)
+        if len(self.known) < _REMEMBERED:
+            self.known.add(value)
         if magnitude in self.magnitudes or len(self.magnitudes) >= _MOST - _EXACT:
             return False
         self.magnitudes.add(magnitude)
@@ -156,6 +166,7 @@ class States:
 
     def __init__(self) -> None:
         self.count = 0
+        self._last: Mapping[str, Value] = {}
         self._known: dict[str, _Dimension] = {}
         self._few: tuple[str, ...] = ()  # dimensions that have had few values, more than one
         self._together: set[tuple[Value, ...]] = set()
@@ -166,6 +177,10 @@ class States:
         return self.new(dimensions(instance))
 
     def new(self, state: Mapping[str, Value]) -> list[Feature]:
+        """The same of a state as `dimensions` gives it."""
+        if state == self._last:
+            return []
+        self._last = state
         new: list[Feature] = []
         known = self._known
         changed = False
@@ -175,9 +190,9 @@ class States:
                 if len(known) >= _DIMENSIONS:
                     continue
                 dimension = known[name] = _Dimension(name)
-            exact = dimension.exact
-            if exact is not None and value in exact and type(value) is not float:
+            if value in dimension.known:
                 continue
+            exact = dimension.exact
             if dimension.is_new(value):
                 new.append(dimension.feature(value))
                 changed |= exact is not None
@@ -203,7 +218,7 @@ class States:
 
     def _sort(self) -> None:
         """Find the dimensions that have few values, and keep of the combinations known what these say."""
-        few = tuple(name for name, d in self._known.items() if d.exact is not None and len(d.exact) > 1)
+        few = tuple(name for name, d in self._known.items() if d.exact is not None and 1 < len(d.exact) <= _FEW)
         if few != self._few:
             places = {name: place for place, name in enumerate(self._few)}
             self._together = {

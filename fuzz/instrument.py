@@ -18,7 +18,8 @@
     a < b < c                      a < b and b < c if b is a local, else a < b < (<1> c)
     lambda: a, [a for ...]         <1> a
 
-and, in the version for fuzz.comparisons, a < b becomes compared(n, a, b), x.get(a) becomes called(n, x.get, a).
+and, in the version for fuzz.comparisons, a < b becomes compared(n, a, b), a / b and a[b] operated(n, a, b),
+and x.get(a) called(n, x.get, a).
 Only what runs inside functions is marked: the rest runs once, while the module is imported, and no campaign
 can reach more of it.  Annotations, type parameters and patterns stay as they are.
 
@@ -33,9 +34,9 @@ A mark is made by one of two kinds of `Probes`:
 Every node that was there keeps its position, so tracebacks, their carets and `inspect` see the file.  What a
 target could notice: a trace function sees the marks' lines; frames hold a temporary per nested loop and one for
 `and`/`or` (`_synctape_...`, none where a function asks for its locals, none in class bodies and comprehensions,
-where fewer ways are told apart for it); two names more in the module with cells and two with comparisons, and a
-function made anew over other globals lacks them.  In `a and b or c` the truth of `a` may be asked once more or
-less, as among Pythons.
+where fewer ways are told apart for it); two names more in the module with cells and three with comparisons, and a
+function made anew over other globals lacks them; what a comparison raises has one frame more.  In `a and b or c`
+the truth of `a` may be asked once more or less, as among Pythons.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ __all__ = [
     "CELLS",
     "COMPARED",
     "FIRST_LINE",
+    "OPERATED",
     "REACHED",
     "CellProbes",
     "LineProbes",
@@ -62,6 +64,7 @@ __all__ = [
 CELLS = "_synctape_sites"
 REACHED = "_synctape_reached"
 COMPARED = "_synctape_compared"
+OPERATED = "_synctape_operated"
 CALLED = "_synctape_called"
 _VALUE = "_synctape_value"
 _ENTERED = "_synctape_entered"
@@ -79,6 +82,7 @@ _RUNS_ON_ITS_LINE = (
     ast.Return, ast.While,
 )  # fmt: skip
 _COMPARED = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn)
+_DIVIDES = (ast.Div, ast.FloorDiv, ast.Mod)
 _CALLED = frozenset({"startswith", "endswith", "get"})
 _ENDS_BLOCK = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 
@@ -180,7 +184,7 @@ def instrument(
     """The module's syntax tree with marks, to be compiled; the marks' sites are appended to `sites`.
 
     The first mark's number is the length of `sites`.  With `compare`, comparisons in functions become calls of
-    COMPARED and CALLED; it is given the kind of each, and gives its number.  SyntaxError, ValueError or
+    COMPARED, OPERATED and CALLED; it is given the kind of each, and gives its number.  SyntaxError, ValueError or
     RecursionError as from ast.parse.
     """
     tree = ast.parse(source, path)
@@ -560,6 +564,19 @@ class _Rewriter(ast.NodeTransformer):
             return node
         number = self._compare(type(node.ops[0]).__name__)
         return _call(COMPARED, number, [node.left, node.comparators[0]], node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if self._scope is None or self._compare is None or not isinstance(node.op, _DIVIDES):
+            return node
+        return _call(OPERATED, self._compare(type(node.op).__name__), [node.left, node.right], node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        plain = isinstance(node.ctx, ast.Load) and not isinstance(node.slice, ast.Slice | ast.Tuple)
+        if self._scope is None or self._compare is None or not plain:
+            return node
+        return _call(OPERATED, self._compare("Subscript"), [node.value, node.slice], node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)

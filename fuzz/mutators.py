@@ -12,6 +12,7 @@ order of calls, those of the lenient level only what real providers break, too.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from recorder.contract import Contract, Level
 from recorder.interface import Method, Type
 from recorder.interfaces import IUNKNOWN
 
-__all__ = ["MUTATORS", "Environment", "Mutator", "mutate"]
+__all__ = ["MUTATORS", "Environment", "Mutator", "mutate", "try_operand"]
 
 Calls = list[Call]
 _SEARCHED = 60  # calls of a long sequence in which an operand is looked for
@@ -69,7 +70,8 @@ class Environment:
 
     `threaded` is set by a mutator that spreads calls over threads, or makes others that only the player can make;
     `used` collects the mutators applied.  `operands` are what the target compared in the sequence to be changed,
-    `numbers` and `words` what else it compares arguments with.
+    `place` the call that made it worth keeping, -1 if there is none; `numbers` and `words` what else the target
+    compares arguments with.
     """
 
     def __init__(self, contract: Contract, corpus: Sequence[Calls], random: Random):
@@ -79,6 +81,7 @@ class Environment:
         self.threaded = False
         self.used: list[Mutator] = []
         self.operands: Sequence[Operands] = ()
+        self.place = -1
         self.numbers: list[int] = []
         self.words: list[str] = []
         methods = contract.interface.calls
@@ -306,20 +309,52 @@ def insert_legal(calls: Calls, env: Environment) -> bool:
 
 @_mutator(_LENIENT, 8)
 def extend(calls: Calls, env: Environment) -> bool:
-    """One more call at the end, before what ends the protocol: like one that is there, but for an argument."""
+    """One more call at the end, before what ends the protocol, or after what was new: like one that is there, but
+    for an argument."""
     end = _end(calls, env)
     at = len(calls) if end < 0 else end
+    if 0 <= env.place < len(calls) and env.random() < 0.6:
+        at = env.place + 1
     source = calls[int(env.random() * len(calls))] if calls else None
     if source is None or source.method in env.contract.terminal or env.random() < 0.3:
         legal = env.legal[env.contract.start]
         source = env.call(legal[int(env.random() * len(legal))])
     if source.args:
         position = int(env.random() * len(source.args))
-        source = _with(source, position, env.change(source, position))
-    if env.random() < 0.3:
+        change = env.change if env.random() < 0.5 or not env.numbers else functools.partial(_learned, env=env)
+        source = _with(source, position, change(source, position))
+    if env.random() < 0.2:
         at = int(env.random() * (at + 1))
-    calls.insert(at, source)
+    if env.random() < 0.3:
+        calls[at : at + 1] = [source]
+    else:
+        calls.insert(at, source)
     return True
+
+
+@_mutator(_LENIENT, 4)
+def repeat_changed(calls: Calls, env: Environment) -> bool:
+    """A call comes again and again, each time with a text or a number of its own."""
+    if not calls or len(calls) > env.max_calls:
+        return False
+    at = int(env.random() * len(calls))
+    call = calls[at]
+    if not call.args or call.method in env.contract.terminal:
+        return False
+    position = int(env.random() * len(call.args))
+    value = call.args[position]
+    times = 2 + int(env.random() ** 3 * 80)
+    numbered: list[Argument]
+    if (call.method, position) in env.ranges and type(value) is int:
+        low, high = env.ranges[call.method, position]
+        step = 1 if env.random() < 0.7 else -1
+        numbered = [value + step * n for n in range(1, times + 1) if low <= value + step * n <= high]
+    elif position in env.texts[call.method]:
+        numbered = [f"{value if isinstance(value, str) else ''}{n}" for n in range(1, times + 1)]
+    else:
+        return False
+    calls[at + 1 : at + 1] = [_with(call, position, other) for other in numbered]
+    return bool(numbered)
 
 
 @_mutator(_HOSTILE, 2)
@@ -497,21 +532,24 @@ def match_comparison(calls: Calls, env: Environment) -> bool:
     operands = env.operands
     if not operands or not calls:
         return False
-    kind, one, other = operands[int(env.random() * len(operands))]
+    kind, one, other = operands[int(env.random() ** 2 * len(operands))]
     if env.random() < 0.4:
         one, other, kind = other, one, f"{kind}, turned"
     wanted = str if type(one) is str else int
+    shown = str(one)
     same: list[tuple[int, int]] = []
+    part: list[tuple[int, int]] = []
     like: list[tuple[int, int]] = []
     for at, call in enumerate(calls[:_SEARCHED]):
         for position, value in enumerate(call.args):
-            if type(value) is wanted:
+            if value == one and type(value) is wanted:
+                same.append((at, position))
+            elif type(value) is str:
+                (part if shown in value else like).append((at, position))
+            elif type(value) is wanted:
                 like.append((at, position))
-                if value == one:
-                    same.append((at, position))
-            elif wanted is int and type(value) is str:
-                like.append((at, position))
-    places = same if same and env.random() < 0.75 else like
+    chance = env.random()
+    places = same if same and chance < 0.75 else part if part and chance < 0.9 else like or part or same
     if not places:
         return False
     at, position = places[int(env.random() * len(places))]
@@ -558,7 +596,7 @@ def _text_matching(value: str, kind: str, one: Any, other: Any, env: Environment
     """A text for `value` such that what the target made of it, `one`, comes to be `other`."""
     if type(one) is int:
         if len(value) == one or env.random() < 0.3:
-            return (value or "a") * (other // max(1, len(value)) + 1) if 0 < other <= 70_000 else ""
+            return ((value or "a") * (other // max(1, len(value)) + 1))[:other] if 0 < other <= 70_000 else ""
         return value.replace(str(one), str(other), 1) if str(one) in value else f"{value} {other}"
     if kind == "startswith":
         return str(other) + value
@@ -568,7 +606,9 @@ def _text_matching(value: str, kind: str, one: Any, other: Any, env: Environment
         at = env.below(len(value) + 1)
         return value[:at] + str(other) + value[at:]
     if one and one in value:
-        return value.replace(one, other, 1)
+        at = value.find(one, env.below(len(value))) if env.random() < 0.7 else -1
+        at = value.find(one) if at < 0 else at
+        return value[:at] + str(other) + value[at + len(one) :]
     if value and value in one:
         before, _, after = one.partition(value)
         if other.startswith(before) and other.endswith(after) and len(other) >= len(before) + len(after):
@@ -595,12 +635,39 @@ def _learned(call: Call, position: int, env: Environment) -> Argument:
     return call.args[position]
 
 
+def try_operand(base: Calls, env: Environment) -> Calls:
+    """A copy of a sequence in which just one operand of the target's is tried: in place of an argument, or in one
+    more call behind what was new."""
+    calls = base[:]
+    if env.random() < 0.5:
+        if match_comparison(calls, env):
+            env.used.append(MUTATORS["match-comparison"])
+        return calls
+    _, *both = env.operands[int(env.random() * len(env.operands))]
+    value = both[env.random() < 0.7]
+    like = [call for call in calls[:_SEARCHED] if call.method not in env.contract.terminal]
+    source = like[int(env.random() * len(like))] if like else env.call(env.names[env.below(len(env.names))])
+    fitting = [
+        position
+        for position, present in enumerate(source.args)
+        if (position in env.texts[source.method] if type(value) is str else type(present) is int)
+    ]
+    if fitting:
+        position = fitting[int(env.random() * len(fitting))]
+        low, high = env.ranges.get((source.method, position), (0, 0))
+        if type(value) is str or low <= value <= high:
+            source = _with(source, position, value)
+    calls.insert(env.place + 1 if 0 <= env.place < len(calls) else len(calls), source)
+    env.used.append(MUTATORS["extend"])
+    return calls
+
+
 def _operand(kind: type, env: Environment) -> Any:
     """A value of this kind that the target compared in the sequence, or None."""
     operands = env.operands
     if not operands or env.random() < 0.5:
         return None
-    value = operands[int(env.random() * len(operands))][1 + (env.random() < 0.7)]
+    value = operands[int(env.random() ** 2 * len(operands))][1 + (env.random() < 0.7)]
     return value if type(value) is kind else None
 
 
@@ -630,12 +697,12 @@ def _learned_text(call: Call, position: int, env: Environment) -> Argument:
             return _seen(call, position, env)
         word = env.words[int(env.random() * len(env.words))]
     text = call.args[position]
-    chance = int(env.random() * 5)
-    if chance < 2 or not isinstance(text, str) or len(text) > 4096:
+    chance = int(env.random() * 6)
+    if chance < 3 or not isinstance(text, str) or len(text) > 4096:
         return word
-    if chance == 2:
-        return word + text
     if chance == 3:
+        return word + text
+    if chance == 4:
         return text + word
     at = env.below(len(text) + 1)
     return text[:at] + word + text[at:]
@@ -656,8 +723,11 @@ def _nudge(low: int, high: int) -> _Changer:
         if type(value) is not int:
             return 0
         chance = int(env.random() * 10)
-        if chance < 6:
-            value += (1, -1, 2, -2, 16, -16)[chance]
+        if chance < 4:
+            value += (1, -1, 2, -2)[chance]
+        elif chance < 6:
+            step = env.numbers[int(env.random() * len(env.numbers))] if env.numbers else 16
+            value += step * (1 + int(env.random() ** 2 * 8)) * (1 if chance == 4 else -1)
         elif chance == 6:
             value *= 2
         elif chance == 7:

@@ -23,13 +23,15 @@ __all__ = ["Observer"]
 class Observer:
     """Plays closely, with a screen that others use, too.
 
-    Of the last sequence, `new` says what it was the first to show, `features` all that it showed, where `trace`
-    was asked for that.
+    Of the last sequence, `new` says what it was the first to show, `features` all that it showed and in which call
+    (-1: not known), where `trace` was asked for that.
     """
 
     def __init__(self, screen: Screen, protocol: Protocol, coverage: Coverage | None):
         self.new: list[Feature] = []
-        self.features: dict[Feature, None] = {}
+        self.features: dict[Feature, int] = {}
+        self._sites: set[int] = set()
+        self._traced = 0  # how many of them were told
         self._screen = screen
         self._protocol = protocol
         self._coverage = coverage
@@ -51,17 +53,22 @@ class Observer:
         self.features.clear()
         self.watch(True)
         with self._coverage.tracing() if self._coverage is not None else nullcontext(set[int]()) as sites:
+            self._sites, self._traced = sites, 0
             trouble = self._screen.play(calls, self._after_traced)
         self._end(calls)
         if self._coverage is not None:
             self._coverage.novel()
         for site in sorted(sites):
-            self.features[f"code {site}"] = None
+            self.features.setdefault(f"code {site}", -1)
         for number, distance in self._comparisons.distances.items():
-            self.features[f"comparison {number} within {distance}"] = None
-        for pair in self._outcomes.features(self._kinds(calls)):
-            self.features[pair] = None
+            self.features[f"comparison {number} within {distance}"] = -1
+        for at, pair in enumerate(self._outcomes.features(self._kinds(calls))):
+            self.features.setdefault(pair, at)
         return trouble
+
+    def place(self, features: Sequence[Feature]) -> int:
+        """The call of the sequence traced last by which all of these were shown, as far as is known."""
+        return max((self.features.get(feature, -1) for feature in features), default=-1)
 
     def shows(self, features: Sequence[Feature]) -> bool:
         """Whether the sequence traced last shows all of these, or comes as near in its comparisons."""
@@ -83,8 +90,9 @@ class Observer:
 
     @property
     def operands(self) -> list[Operands]:
-        """What the target compared in the last sequence."""
-        return list(self._comparisons.operands)
+        """What the target compared in the last sequence, the latest first."""
+        operands = self._comparisons.operands
+        return sorted(operands, key=lambda both: -operands[both])
 
     def watch(self, watch: bool) -> None:
         """Whether the target's comparisons are told of from now on."""
@@ -114,7 +122,13 @@ class Observer:
     def _after_traced(self, instance: Any, answer: object) -> None:
         state = dimensions(instance)
         self.new += self._states.new(state)
-        self.features.update(dict.fromkeys(self._states.features(state)))
+        at = len(self._answers)
+        for feature in self._states.features(state):
+            self.features.setdefault(feature, at)
+        if len(self._sites) > self._traced:
+            self._traced = len(self._sites)
+            for site in self._sites:
+                self.features.setdefault(f"code {site}", at)
         self._answers.append(_outcome(answer))
 
 

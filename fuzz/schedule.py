@@ -19,7 +19,8 @@ from recorder.calls import Call
 __all__ = ["Kept", "Seeds", "Shares"]
 
 _MOST = 4000  # sequences kept
-_LONG = 12  # calls from which on a sequence is drawn less often
+_LONG = 25  # calls from which on a sequence is drawn the less often the longer it is
+_RECENT = 40  # sequences, the latest ones
 _AGE = 12  # batches in which a sequence comes to half its weight
 _DECAY = 0.98  # of what mutators earned, with each sequence kept
 _FLOOR = 0.5  # of all turns are those that mutators have to begin with
@@ -29,7 +30,8 @@ _TABLE = 240  # turns in a table
 class Kept(NamedTuple):
     """A sequence that brought something new, and the mutators that made it.
 
-    `batch` is when; `features` all that it showed; `operands` what the target compared in it.
+    `batch` is when; `features` all that it showed; `operands` what the target compared in it, what it has not
+    compared for long first; `place` the call that showed what was new, -1 if nobody knows.
     """
 
     calls: list[Call]
@@ -37,6 +39,7 @@ class Kept(NamedTuple):
     batch: int = 0
     features: list[Feature] = []  # noqa: RUF012 - never changed
     operands: list[Operands] = []  # noqa: RUF012
+    place: int = -1
 
 
 class Seeds:
@@ -66,6 +69,10 @@ class Seeds:
         """The batch that last brought something, -1 if none did."""
         return self.kept[-1].batch if self.kept else -1
 
+    def recent(self, batch: int) -> list[Kept]:
+        """Some of those that came in this batch or later, and have operands."""
+        return [kept for kept in self.kept[-_RECENT:] if kept.batch >= batch and kept.operands]
+
     def weigh(self) -> None:
         """Let what was added take effect."""
         latest = max((kept.batch for kept in self.kept[-50:]), default=0)
@@ -76,7 +83,7 @@ class Seeds:
         rare = 0.1 + sum([1 / shown[feature] for feature in kept.features])
         age = max(0, latest - kept.batch)
         length = len(kept.calls)
-        return min(rare, 5.0) * (0.1 + 1 / (1 + age / _AGE)) / (1 + max(0, length - _LONG) / 100)
+        return min(rare, 5.0) * (0.1 + 1 / (1 + age / _AGE)) / (1 + max(0, length - _LONG) / 60)
 
     def draw(self, chance: float) -> Kept:
         """One of them; there is at least one, and they were weighed."""

@@ -122,10 +122,10 @@ def test_two_bugs_of_one_method_are_two_failures() -> None:
 
 
 def test_another_bug_is_found_though_nearly_every_sequence_kills() -> None:
-    summary = search("crashes_and_raises", 120, seed=3)
+    summary = search("crashes_and_raises", 200, seed=3)
     assert {f.finding.code for f in summary.found} == {"X1", "X3"}
     assert lines(one(summary, "X3")) == ['Error(S_OK, "")', "Progress(NULL, 51, 0)"]
-    assert summary.stopped == "runs" and summary.progress.runs == 120
+    assert summary.stopped == "runs" and summary.progress.runs == 200
     assert summary.progress.deaths > 20 and summary.progress.kept > 5
 
 

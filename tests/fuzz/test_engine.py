@@ -374,7 +374,9 @@ def test_an_invariant_that_says_false_is_trouble() -> None:
         def invariant(self) -> bool:
             return self.fine
 
-    assert {s.signature for s in suspects(Falls)} == {"invariant after Error at level hostile"}
+    signatures = {s.signature for s in suspects(Falls)}
+    assert "invariant after Error at level hostile" in signatures
+    assert all(signature.startswith("invariant") for signature in signatures)
 
 
 def test_a_slow_sequence_is_trouble() -> None:

@@ -157,6 +157,21 @@ def inserts_any(base: list[Call], changed: list[Call]) -> bool:
     return len(changed) == len(base) + 1 and any(True for _ in inserted(base, changed))
 
 
+def extends(base: list[Call], changed: list[Call]) -> bool:
+    if len(changed) == len(base):
+        return len(different(base, changed)) <= 1
+    return inserts_any(base, changed)
+
+
+def repeats_changed(base: list[Call], changed: list[Call]) -> bool:
+    return any(
+        len({call.args for call in piece}) == len(piece)
+        and all(len(arguments_changed([base[at - 1]], [call])) == 1 for call in piece)
+        for at, piece in inserted(base, changed)
+        if at and {call.method for call in piece} == {base[at - 1].method}
+    )
+
+
 def calls_after_end(base: list[Call], changed: list[Call]) -> bool:
     return any(at and base[at - 1].method == "Done" and piece for at, piece in inserted(base, changed))
 
@@ -222,7 +237,8 @@ DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "count-up": counts_up,
     "truncate": truncates,
     "insert-legal": inserts_legal,
-    "extend": inserts_any,
+    "extend": extends,
+    "repeat-changed": repeats_changed,
     "insert-illegal": inserts_any,
     "call-after-end": calls_after_end,
     "end-twice": ends_twice,
@@ -404,7 +420,7 @@ def changes_of(position: int, line: str = 'Progress("Message 3 of 20", 7, 40)') 
 def test_an_argument_takes_boundaries_neighbours_and_what_was_seen_elsewhere() -> None:
     taken = changes_of(1)
     assert set(dictionary.integers(CALLBACK.method("Progress").inputs[1].type)) <= taken
-    assert {6, 8, 5, 9, 14, 3, 7 ^ 1, 7 ^ (1 << 31)} <= taken
+    assert {6, 8, 5, 9, 14, 3, 7 ^ 1, 7 ^ (1 << 31), 7 + 12345, 7 + 3 * 12345} <= taken
     assert {call.args[1] for sequence in CORPUS for call in sequence if call.method == "Progress"} <= taken
     assert all(isinstance(value, int) and 0 <= value < 2**32 for value in taken)
 
