@@ -72,6 +72,20 @@ def test_what_is_written_there_is_read_from_there(store: dict[str, str]) -> None
     assert folder.names() == ["deep/1.tape", "deep/2.tape"]
 
 
+def test_of_two_who_write_the_same_object_one_is_told(
+    store: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one came between the look and the write."""
+    import s3fs
+
+    folder = open_folder(f"{BUCKET}/raced")
+    folder.write("a.tape", b"theirs")
+    monkeypatch.setattr(s3fs.S3FileSystem, "exists", lambda *args, **options: False)
+    with pytest.raises(TraceError, match=r"a\.tape: exists already; it is left as it is"):
+        folder.write("a.tape", b"ours")
+    assert folder.read("a.tape") == b"theirs"
+
+
 def test_a_large_object_appears_whole(store: dict[str, str]) -> None:
     """Larger than one part of an upload: nothing is there until the last one is."""
     folder, data = open_folder(f"{BUCKET}/large"), os.urandom(60 << 20)
