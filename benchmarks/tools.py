@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.catalogue import Host
 
-__all__ = ["TOOLS", "Result", "Setup", "Tool", "ToolError", "applies"]
+__all__ = ["TOOLS", "Result", "Setup", "Tool", "ToolError", "applies", "watched"]
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
@@ -70,6 +70,7 @@ class ToolError(Exception):
     """A tool did not do its work."""
 
 
+Events = dict[str, dict[str, Any]]
 Tool = Callable[[Host, int, float, Setup], Result]
 
 
@@ -111,7 +112,7 @@ def hypofuzz(host: Host, seed: int, limit: float, setup: Setup) -> Result:
         program = str(Path(setup.python).parent / "hypothesis")
         command = [program, "fuzz", "--no-dashboard", "-n", "1", "--", "-c", str(ini), "-p", "no:cacheprovider"]
         environment = {"HOST": str(host.path), "LIMIT": str(limit), "REPORT": str(report)}
-        return _watched([*command, str(PEERS / "with_hypofuzz.py")], report, limit, environment)
+        return _result(watched([*command, str(PEERS / "with_hypofuzz.py")], report, limit, environment), limit)
 
 
 def atheris(host: Host, seed: int, limit: float, setup: Setup) -> Result:
@@ -128,7 +129,7 @@ def libfuzzer(host: Host, seed: int, limit: float, setup: Setup, *flags: str) ->
     program = setup.program(host)
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report")
-        report.write_bytes(bytes(24))
+        report.write_bytes(bytes(32))
         fixed = ["-max_len=2048", "-timeout=5", "-detect_leaks=0", f"-artifact_prefix={scratch}/"]
         # it counts whole seconds: what it finds beyond the limit does not count
         command = [str(program), f"-seed={seed}", f"-max_total_time={math.ceil(limit)}", *fixed, *flags]
@@ -137,7 +138,7 @@ def libfuzzer(host: Host, seed: int, limit: float, setup: Setup, *flags: str) ->
         done = subprocess.run(
             command, env=environment, cwd=scratch, capture_output=True, timeout=limit + _GRACE, check=False
         )
-        first, last, sequences = struct.unpack("=qqq", report.read_bytes())
+        first, last, sequences, _ = struct.unpack("=qqqq", report.read_bytes())
         crashed = any(Path(scratch).glob("crash-*"))
     if not first or (done.returncode and not crashed):
         raise ToolError(f"libFuzzer ended with {done.returncode}: {done.stderr[-500:]!r}")
@@ -158,17 +159,22 @@ def _peer(driver: str, host: Host, seed: int, limit: float, setup: Setup, *flags
         command = [setup.python, str(PEERS / f"{driver}.py"), str(host.path), str(seed), f"{limit:g}", str(report)]
         if driver == "with_atheris":
             flags = (*flags, f"-artifact_prefix={scratch}/")
-        return _watched([*command, *flags], report, limit, {})
+        return _result(watched([*command, *flags], report, limit), limit)
 
 
-def _watched(command: list[str], report: Path, limit: float, environment: dict[str, str]) -> Result:
-    """Runs a peer's driver until it has told its end (see peers/model.py), then ends whatever it has started."""
+def watched(
+    command: list[str], report: Path, limit: float, environment: Mapping[str, str] | None = None
+) -> Events:
+    """Runs a peer's driver until it has told its end (see peers/model.py), then ends whatever it has started.
+
+    Gives its events by name; "process" is the start of its process.
+    """
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command,
             cwd=report.parent,
-            env={**os.environ, **environment},
+            env={**os.environ, **(environment or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -186,8 +192,12 @@ def _watched(command: list[str], report: Path, limit: float, environment: dict[s
                 time.sleep(0.01)
         finally:
             _end(process)
+    return {**events, "process": {"at": began}}
+
+
+def _result(events: Events, limit: float) -> Result:
     start, end = events["start"], events["end"]
-    startup = start["at"] - began
+    startup = start["at"] - events["process"]["at"]
     what, where = end.get("what", ""), end.get("where", "")
     return Result(
         end["found"] and end["seconds"] <= limit, end["seconds"], end["executions"], startup, what, where

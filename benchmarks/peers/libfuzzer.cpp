@@ -1,7 +1,8 @@
 // libFuzzer: linked with a native host, reads a sequence of calls from the bytes by a FuzzedDataProvider.
 //
-// Where REPORT names a file, two numbers are kept in it, as they are in memory: when the first sequence began and when
-// the last one did, in ns of CLOCK_MONOTONIC, and how many there were.
+// Where REPORT names a file, four numbers are kept in it, as they are in memory: when the first sequence began and when
+// the last one did, in ns of CLOCK_MONOTONIC, how many there were, and how many calls.  With CALLS in the environment
+// each sequence has just so many calls, and no whole steps.
 #include "mapisync.h"
 
 #include <cstdlib>
@@ -22,7 +23,7 @@ static const WCHAR *const texts[] = {u"", u"a", u"100%", u"%s", u"{}", u"Inbox",
 static constexpr ULONG most_steps = 100;
 
 struct Report {
-    std::int64_t first, last, sequences;
+    std::int64_t first, last, sequences, calls;
 };
 
 static Report *report() {
@@ -63,6 +64,7 @@ static HRESULT code(FuzzedDataProvider &data) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *bytes, std::size_t size) {
+    static const int fixed = std::getenv("CALLS") ? std::atoi(std::getenv("CALLS")) : 0;
     Report *const kept = report();
     kept->last = now();
     if (kept->sequences++ == 0) kept->first = kept->last;
@@ -73,8 +75,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *bytes, std::size_t siz
     auto *const host = static_cast<IMAPISyncProgressCallback *>(made);
     Text room;
     bool closes = true;  // the first handle is the host's to close
-    while (data.remaining_bytes() > 0) {
-        const int method = data.ConsumeIntegralInRange(0, 7);
+    for (int made = 0; fixed ? made < fixed : data.remaining_bytes() > 0; made++) {
+        kept->calls++;
+        const int method = data.ConsumeIntegralInRange(0, fixed ? 6 : 7);
         if (method < 4) {
             const WCHAR *what = text(data, room);
             const ULONG index = number(data);
@@ -90,6 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *bytes, std::size_t siz
             const WCHAR *what = text(data, room);
             const ULONG maximum = data.ConsumeIntegralInRange<ULONG>(1, data.ConsumeBool() ? 20 : most_steps);
             for (ULONG index = 0; index <= maximum; index++) host->Progress(index == 0 ? what : nullptr, index, maximum);
+            kept->calls += maximum;
         }
     }
     host->Release();

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CODES", "MOST_STEPS", "NUMBERS", "TEXTS", "Handle", "Search"]
+__all__ = ["CALLS", "CODES", "MOST_STEPS", "NUMBERS", "TEXTS", "Handle", "Search"]
 
 NUMBERS = (
     0,
@@ -57,6 +57,8 @@ TEXTS = ("", "a", "100%", "%s", "{}", "Inbox", "Folder Inbox", "3 of 20", "\ud80
 
 MOST_STEPS = 100  # reports of one step
 
+CALLS = int(os.environ.get("CALLS", "0"))  # each sequence has just so many, and no whole steps; 0: any number
+
 
 class Handle(int):
     """An event handle, as pywin32 gives it: a number that is closed once."""
@@ -75,10 +77,11 @@ class Search:
     """
 
     def __init__(self, host: str, limit: float, report: str):
-        self.executions = 0
+        self.executions = self.calls = 0
+        self.made = 0  # calls of this sequence
         self._limit = limit
         self._report = Path(report)
-        self._started = 0.0
+        self._started = self._cpu = 0.0
         self._make = _host(host)
         self._host: Any = None
         self._handles: dict[int, Handle] = {}
@@ -87,11 +90,13 @@ class Search:
         """A sequence begins, on a fresh host."""
         now = time.monotonic()
         if not self._started:
-            self._started = now
+            self._started, self._cpu = now, time.process_time()
             self._tell(event="start", at=now)
         elif now - self._started > self._limit:
             self._end(found=False)
         self.executions += 1
+        self.calls += self.made
+        self.made = 0
         self._handles = {}
         self._host = self._make()
 
@@ -112,6 +117,7 @@ class Search:
             self.progress(text if index == 0 else None, index, maximum)
 
     def _call(self, method: Callable[..., int], *arguments: Any) -> None:
+        self.made += 1
         try:
             method(*arguments)
         except Exception as error:
@@ -121,7 +127,9 @@ class Search:
 
     def _end(self, **facts: Any) -> None:
         now = time.monotonic()
-        self._tell(event="end", at=now, seconds=now - self._started, executions=self.executions, **facts)
+        cpu = time.process_time() - self._cpu
+        made = {"executions": self.executions, "calls": self.calls + self.made}
+        self._tell(event="end", at=now, seconds=now - self._started, cpu=cpu, **made, **facts)
         os._exit(0)
 
     def _tell(self, **facts: Any) -> None:

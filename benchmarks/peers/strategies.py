@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from model import CODES, MOST_STEPS, NUMBERS, TEXTS
+from model import CALLS, CODES, MOST_STEPS, NUMBERS, TEXTS
 
 __all__ = ["call_lists", "codes", "handles", "numbers", "sizes", "texts"]
 
@@ -13,10 +13,14 @@ codes = st.sampled_from(CODES) | st.integers(-(2**31), 2**31 - 1)
 handles = st.sampled_from((None, 1, 2))
 sizes = st.integers(1, 20) | st.integers(1, MOST_STEPS)
 
-_calls = st.one_of(
+_single = (
     st.tuples(st.just("progress"), texts, numbers, numbers),
     st.tuples(st.just("error"), codes, texts),
     st.tuples(st.just("done"), handles, codes),
-    st.tuples(st.just("step"), texts, sizes),
 )
-call_lists = st.lists(_calls, min_size=1, max_size=40)
+_step = st.tuples(st.just("step"), texts, sizes)
+call_lists = (
+    st.lists(st.one_of(*_single), min_size=CALLS, max_size=CALLS)
+    if CALLS
+    else st.lists(st.one_of(*_single, _step), min_size=1, max_size=40)
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import atheris
-from model import CODES, MOST_STEPS, NUMBERS, TEXTS, Search
+from model import CALLS, CODES, MOST_STEPS, NUMBERS, TEXTS, Search
 
 _, HOST, SEED, LIMIT, REPORT, *FLAGS = sys.argv
 with atheris.instrument_imports(include=[Path(HOST).stem]):
@@ -42,8 +42,8 @@ def code(data: Any) -> Any:
 def play(raw: bytes) -> None:
     data = atheris.FuzzedDataProvider(raw)
     search.begin()
-    while data.remaining_bytes():
-        method = data.ConsumeIntInRange(0, 7)
+    while search.made < CALLS if CALLS else data.remaining_bytes():
+        method = data.ConsumeIntInRange(0, 6 if CALLS else 7)
         if method < 4:
             search.progress(text(data), number(data), number(data))
         elif method < 6:

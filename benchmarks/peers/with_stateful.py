@@ -6,8 +6,8 @@ import itertools
 import sys
 
 from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from model import Search
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from model import CALLS, Search
 from strategies import codes, handles, numbers, sizes, texts
 
 _, HOST, SEED, LIMIT, REPORT = sys.argv
@@ -25,6 +25,7 @@ class Callback(RuleBasedStateMachine):
     def progress(self, text: str | None, index: int, maximum: int) -> None:
         search.progress(text, index, maximum)
 
+    @precondition(lambda self: not CALLS)
     @rule(text=texts, maximum=sizes)
     def step(self, text: str | None, maximum: int) -> None:
         search.step(text, maximum)
@@ -41,7 +42,7 @@ class Callback(RuleBasedStateMachine):
 for number in itertools.count(int(SEED), 1000):  # a run may end because Hypothesis thinks that it has seen all
     machine = settings(
         max_examples=1_000_000,
-        stateful_step_count=50,
+        stateful_step_count=CALLS + 1 if CALLS else 50,  # its own beginning is one
         phases=[Phase.generate],
         deadline=None,
         database=None,
