@@ -81,6 +81,7 @@ _COMMANDS = {
     "corpus": "fuzz.corpus_cli",
     "baseline": "fuzz.baseline_cli",
     "demo": "fuzz.cli",
+    "report": "fuzz.report_cli",
     "doctor": "replayer.cli",
 }
 

@@ -24,6 +24,7 @@ __all__ = [
     "Found",
     "check_folder",
     "finding_trace",
+    "how_often",
     "make_folder",
     "read_finding",
     "report_text",
@@ -123,7 +124,7 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
         f"blame:      {finding.blame}",
         f"level:      {finding.level}",
         f"found:      {found.where}",
-        *([f"flaky:      {_how_often(found)}"] if found.flaky else []),
+        *([f"flaky:      {how_often(found)}"] if found.flaky else []),
         f"reproduce:  {reproduce_line(path, spec, found.options)}",
         f"explain:    synctape explain {finding.code}",
         "",
@@ -136,7 +137,7 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
     return "\n".join(lines) + "\n"
 
 
-def _how_often(found: Found) -> str:
+def how_often(found: Found) -> str:
     if not found.tries:
         return "it did not fail each time"
     return f"it failed in {found.failed} of {found.tries} tries"

@@ -15,8 +15,9 @@ from fuzz.buckets import Found, write_finding
 from fuzz.coverage import CoveredFile
 from fuzz.pool import Alone, Batches, Jobs, Knowledge, Pool
 from fuzz.progress import CampaignOptions, Progress, Summary
+from fuzz.reached import reached_files
 from fuzz.screen import ALIKE
-from fuzz.search import Fresh, Known, Played, Searcher, search_plan
+from fuzz.search import Fresh, Known, Played, search_plan
 from fuzz.store import CampaignFolder
 from fuzz.triage import Triage
 from fuzz.worker import pack_calls, unpack_calls
@@ -28,7 +29,6 @@ from replayer.endurance import GAUGES
 from replayer.isolation import Isolated, Limits
 from replayer.oracles import Judge
 from replayer.player import PlayOptions
-from replayer.target import is_native_spec
 from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
@@ -143,12 +143,8 @@ class Campaign:
         All that it found is played again in a fresh child, but for calls that end it.  None of a target whose code
         is not measured.  Raises TargetError if the target gives no instance, ExecutorError if there is no child.
         """
-        if is_native_spec(self.spec):
-            return []
-        sequences = [pack_calls(calls) for calls in self._triage.survived()]
         plan = search_plan(self.spec, self.interface, self.seeds, self.options)
-        with Searcher(plan) as searcher:
-            return searcher.files(self._known(self._knowledge.since(0)), sequences)
+        return reached_files(plan, self._known(self._knowledge.since(0)), self._triage.found.values())
 
     def _replay_corpus(self) -> None:
         first = self._store.replayed if self._store else 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.buckets import Found
+from fuzz.buckets import Found, how_often
 from fuzz.html_parts import LONGEST, empty, rows, scrolling
 from fuzz.markup import Child, Element, element
 from fuzz.swim_lanes import LaneCall, swim_lanes
@@ -42,7 +42,7 @@ class Failure:
     number: int
     calls: Sequence[Call]
     outcomes: Sequence[Outcome | None] = ()
-    flaky: bool = False
+    flaky: str = ""
     count: int = 1
     reproduce: str = ""
     stack: str = ""
@@ -68,7 +68,7 @@ def failure_of(found: Found, spec: str, path: Path | None, excuse: str) -> Failu
         finding.number,
         found.calls,
         outcomes,
-        found.flaky,
+        how_often(found) if found.flaky else "",
         found.count,
         reproduce_line(path, spec, found.options) if path else "",
         found.stack,
@@ -77,8 +77,12 @@ def failure_of(found: Found, spec: str, path: Path | None, excuse: str) -> Failu
     )
 
 
-def failures_section(failures: Sequence[Failure], interface: Interface) -> Iterator[Child]:
-    """Each failure, folded but for the first."""
+def failures_section(failures: Sequence[Failure], gone: Sequence[str], interface: Interface) -> Iterator[Child]:
+    """Each failure, folded but for the first; and those of before that fail no more."""
+    if gone:
+        items = [element("li", shown(line, 300)) for line in gone]
+        yield element("p", "Known from before, and do not fail any more:", class_="lead")
+        yield element("ul", items, class_="gone")
     if not failures:
         yield empty("No sequence of calls made the target fail.")
         return
@@ -119,7 +123,7 @@ def _one(failure: Failure, interface: Interface, number: int) -> Element:
         ("Oracle", failure.oracle),
         ("Found", failure.where + (f"; seen {failure.count:,} times" if failure.count > 1 else "")),
         *([("Does not count", failure.excuse)] if failure.excuse else []),
-        *([("Flaky", "it did not fail each time")] if failure.flaky else []),
+        *([("Flaky", failure.flaky)] if failure.flaky else []),
     ]
     body: list[Child] = [rows(facts)]
     if failure.reproduce:

@@ -41,7 +41,7 @@ class CampaignReport:
 
     `stopped` says why the campaign ended, `history` are snapshots (`Progress.snapshot`), the last one of its end.
     `transitions` counts calls by (state before, method); empty where they were not counted.  `mutators` are
-    (name, sequences it helped to make, of these something new).
+    (name, sequences it helped to make, of these something new).  `gone` are failures of before that fail no more.
     """
 
     target: str
@@ -54,6 +54,7 @@ class CampaignReport:
     mutators: Sequence[tuple[str, int, int]] = ()
     levels: Mapping[str, int] = field(default_factory=dict)
     files: Sequence[CoveredFile] = ()
+    gone: Sequence[str] = ()
 
 
 def campaign_report(
@@ -90,6 +91,7 @@ def campaign_report(
         [(name, applied, progress.earned[name]) for name, applied in progress.applied.items()],
         dict(progress.levels),
         files,
+        [f"{one.name}: {one.finding.message}" for one in summary.gone],
     )
 
 
@@ -143,7 +145,7 @@ def to_html(report: CampaignReport) -> str:
 
 def _body(report: CampaignReport) -> Iterator[Child]:
     sections = [
-        ("failures", "Failures", failures_section(report.failures, report.interface)),
+        ("failures", "Failures", failures_section(report.failures, report.gone, report.interface)),
         ("growth", "Growth", _growth(report)),
         ("protocol", "Protocol", _protocol(report)),
         ("coverage", "Coverage", _coverage(report)),
@@ -195,6 +197,7 @@ _STOPPED = {
     "first failure": "The campaign ended at its first failure",
     "interrupted": "The campaign was interrupted",
     "terminated": "The campaign was terminated",
+    "not ended": "The campaign had not ended when this was written",
 }
 
 

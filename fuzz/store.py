@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import json
 import os
 import secrets
@@ -60,10 +61,11 @@ class StoreError(SynctapeError):
 
 @dataclass(slots=True)
 class CampaignFolder:
-    """One campaign on disk.  `create` begins one, `open` goes on with one; close it in any case.
+    """One campaign on disk.  `create` begins one, `open` goes on with one; close it in any case.  `look` looks.
 
     `progress` is how far it had come, `fresh` what it has kept and `found` what it has found, both in their order;
     `next` is the number of its next batch, `replayed` how many of the seeds have been replayed.
+    `stopped` is why it had ended when the folder was opened, "" if it had not.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class CampaignFolder:
     next: int
     replayed: int
     _lock: BinaryIO
+    stopped: str = ""
     _saved: float = 0.0
     _kept: int = 0
     _noted: Any = None
@@ -131,28 +134,43 @@ class CampaignFolder:
                 raise
 
     @classmethod
-    def _opened(cls, path: Path, lock: BinaryIO, warn: Callable[[str], None]) -> CampaignFolder:
+    def look(cls, path: Path, warn: Callable[[str], None]) -> CampaignFolder:
+        """What is in a folder, of which another process may be making more; nothing may be written through it.
+
+        Raises StoreError.
+        """
+        with _told(path):
+            if not (path / _FILE).is_file():
+                raise StoreError(f"{path}: holds no campaign (there is no {_FILE})")
+            return cls._opened(path, io.BytesIO(), warn, mend=False)
+
+    @classmethod
+    def _opened(
+        cls, path: Path, lock: BinaryIO, warn: Callable[[str], None], *, mend: bool = True
+    ) -> CampaignFolder:
+        """`mend`: remove what was left half written."""
         kept = _read(path / _FILE)
         try:
             interface = Interface.from_description(kept["interface"])
             options = _options(kept["options"])
             names = {str(file): str(name) for file, name in kept["seeds"]}
             spec, following, replayed = str(kept["target"]), int(kept["batch"]), int(kept["replayed"])
-            progress = _progress(kept["progress"])
+            progress, stopped = _progress(kept["progress"]), str(kept.get("stopped", ""))
         except (KeyError, TypeError, ValueError, AttributeError, InterfaceError) as error:
             raise StoreError(f"{path / _FILE}: is damaged: {error!r}") from None
-        for left in path.rglob(f"{_TEMPORARY}*"):
+        for left in path.rglob(f"{_TEMPORARY}*") if mend else ():
             left.unlink(missing_ok=True)
         seeds = [(names[file.name], t) for file, t in _traces(path / "seeds", warn) if file.name in names]
         corpus = sorted(_corpus(path / "corpus", interface, kept.get("synctape") == _version(), warn))
         found = list(_findings(path / "findings", warn))
         fresh = [entry for _, _, entry in corpus]
         progress.kept, progress.failures = len(fresh), len(found)
-        for snapshot in _whole_lines(path / _STATS):
+        for snapshot in _whole_lines(path / _STATS, mend=mend):
             progress.history.note(snapshot)
         made = cls(path, spec, interface, options, seeds, progress, fresh, found, following, replayed, lock)
         made._kept = 1 + max((number for number, _, _ in corpus), default=-1)
         made._noted = progress.history.snapshots[-1:]
+        made.stopped = stopped
         return made
 
     def close(self) -> None:
@@ -311,12 +329,12 @@ def _findings(folder: Path, warn: Callable[[str], None]) -> Iterator[tuple[Path,
             warn(f"{error}; it is left out")
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The snapshots of the statistics.  A line that was cut when its writer was killed is removed."""
-    with contextlib.suppress(FileNotFoundError), open(path, "r+b") as file:
+def _whole_lines(path: Path, *, mend: bool) -> list[dict[str, Any]]:
+    """The snapshots of the statistics.  `mend`: a line that was cut when its writer was killed is removed."""
+    with contextlib.suppress(FileNotFoundError), open(path, "r+b" if mend else "rb") as file:
         data = file.read()
         whole = data.rfind(b"\n") + 1
-        if whole < len(data):
+        if mend and whole < len(data):
             file.truncate(whole)
         snapshots = []
         for line in data[:whole].splitlines():

@@ -23,7 +23,7 @@ from replayer.player import Run
 
 __all__ = ["Triage"]
 
-_ENDS_PROCESS = ("crash", "exit", "hang", "memory", "sanitizer", "stack-overflow", "string-bounds")
+_ENDS_PROCESS = ("crash", "exit", "hang", "memory", "sanitizer")
 _REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
 _GROWTH = tuple(gauge.oracle for gauge in GAUGES)
 _OFTEN, _REPLAY_OFTEN = 100, 1000  # times that a sequence is played to see what it leaves behind
@@ -115,13 +115,6 @@ class Triage:
         findings = [f for f in self._judge.findings(run) if f.oracle in _GROWTH]
         self._progress.unconfirmed += not findings
         self._take(findings, calls, run, origin)
-
-    def survived(self) -> list[list[Call]]:
-        """The sequences found, each without the call in which the process ends and what follows it."""
-        return [
-            f.calls[: f.finding.number] if f.finding.oracle in _ENDS_PROCESS else f.calls
-            for f in self.found.values()
-        ]
 
     def _look(self, calls: list[Call] | Trace) -> tuple[Run, list[Finding]]:
         """Play alone.  A known hang needs only a moment to be seen again; a new one gets its full time."""
