@@ -253,9 +253,11 @@ def install(*requirements: str) -> None:
 # ------------------------------------------------------------------------------------------------- the wheel
 
 _EXTENSIONS = """
-import setuptools, json
+import setuptools, json, sys, sysconfig
 from distutils.core import run_setup
 
+sysconfig.get_config_vars()  # of this system, before it is
+sys.platform = "win32"  # as setup.py is to see it
 made = run_setup("setup.py", stop_after="init")
 flags = made.cmdclass["build_ext"].posix_flags
 print(json.dumps([[e.name, e.sources, e.include_dirs, e.define_macros, flags] for e in made.ext_modules or []]))

@@ -425,7 +425,7 @@ public:
             return value(found->second.number);
         Given made;
         made.number = create();
-        made.identity = identity(made.number);
+        remember(made);
         given_[token] = made;
         return value(made.number);
     }
@@ -433,24 +433,20 @@ public:
     void after_call() {
         for (auto &entry : given_) {
             Given &given = entry.second;
-            if (given.watched && !given.used && identity(given.number) == given.identity)
+            if (given.watched && !given.used && keeps(given))
                 given.used = touched(given);
-            if (given.closed)
-                continue;
-            const Identity found = identity(given.number);
-            if (found == given.identity)
+            if (given.closed || keeps(given))
                 continue;
             given.closed = true;
-            given.watched = found == nothing && take(given);
+            given.watched = is_free(given.number) && take(given);
             if (given.watched)
-                given.identity = identity(given.number);
+                remember(given);
         }
     }
 
     bool closed_twice(long long token) const {
         const auto found = given_.find(token);
-        return found != given_.end() && found->second.watched &&
-               identity(found->second.number) != found->second.identity;
+        return found != given_.end() && found->second.watched && !keeps(found->second);
     }
 
     bool used_closed(long long token) const {
@@ -471,11 +467,15 @@ public:
     }
 
 private:
+#ifdef _WIN32
+    using Identity = HANDLE;  // another handle of it: any thread of the process may take a closed one's value
+#else
     using Identity = std::pair<std::uint64_t, std::uint64_t>;
+#endif
 
     struct Given {
         std::intptr_t number = 0;
-        Identity identity;
+        Identity identity = Identity();  // of what the number stands for
         bool closed = false;
         bool watched = false;  // a stranger has its value
         bool used = false;
@@ -490,9 +490,26 @@ private:
         return reinterpret_cast<std::intptr_t>(CreateEventW(nullptr, manual, FALSE, nullptr));
     }
 
-    static Identity identity(std::intptr_t number) {
+    static bool is_free(std::intptr_t number) {
         DWORD flags = 0;
-        return GetHandleInformation(value(number), &flags) ? Identity(1, 0) : nothing;
+        return !GetHandleInformation(value(number), &flags);
+    }
+
+    static void remember(Given &given) {
+        const HANDLE process = GetCurrentProcess(), before = given.identity;
+        given.identity = nullptr;
+        DuplicateHandle(process, value(given.number), process, &given.identity, 0, FALSE, DUPLICATE_SAME_ACCESS);
+        if (before != nullptr)
+            CloseHandle(before);
+    }
+
+    static bool keeps(const Given &given) {
+        static const HMODULE library = GetModuleHandleA("kernelbase.dll");
+        static void *const found =  // Windows 10
+            library ? reinterpret_cast<void *>(GetProcAddress(library, "CompareObjectHandles")) : nullptr;
+        if (found == nullptr)
+            return !is_free(given.number);
+        return reinterpret_cast<BOOL(WINAPI *)(HANDLE, HANDLE)>(found)(value(given.number), given.identity) != 0;
     }
 
     static bool take(Given &given) {
@@ -526,9 +543,15 @@ private:
     static Identity identity(std::intptr_t number) {
         struct stat status;
         if (fstat(static_cast<int>(number), &status) != 0)
-            return nothing;
+            return Identity(0, 0);
         return Identity(static_cast<std::uint64_t>(status.st_dev), static_cast<std::uint64_t>(status.st_ino));
     }
+
+    static bool is_free(std::intptr_t number) { return identity(number) == Identity(0, 0); }
+
+    static void remember(Given &given) { given.identity = identity(given.number); }
+
+    static bool keeps(const Given &given) { return identity(given.number) == given.identity; }
 
     static bool take(Given &given) {
         const std::intptr_t stranger = create(&given.end);
@@ -549,11 +572,8 @@ private:
     static constexpr char content[8] = {'s', 't', 'r', 'a', 'n', 'g', 'e', 'r'};
 #endif
 
-    static const Identity nothing;
     std::map<long long, Given> given_;
 };
-
-const Handles::Identity Handles::nothing(0, 0);
 
 Handles handles;
 

@@ -14,6 +14,7 @@ import socket
 import sys
 from typing import Protocol
 
+from recorder import events
 from recorder.calls import Handle
 
 __all__ = ["CLOSED", "EventHandle", "Handles", "NativeHandles", "PythonHandles", "native_handles"]
@@ -221,7 +222,8 @@ class WindowsHandles:
     """Real events.  A closed event's value is given out again by the next CreateEvent: that is the stranger.
 
     The stranger resets itself when it is waited for.  At every third look it is left signalled, else not: so it
-    shows that it was waited for or reset, and that it was set.
+    shows that it was waited for or reset, and that it was set.  A second handle of each event, and of each
+    stranger, tells whether a value still stands for it: any thread of the process may have taken a closed one.
     """
 
     def __init__(self) -> None:
@@ -230,43 +232,48 @@ class WindowsHandles:
         self._kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
         self._kernel.CreateEventW.restype = ctypes.c_void_p
         self._kernel.CreateEventW.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
-        self._kernel.CloseHandle.argtypes = (ctypes.c_void_p,)
-        self._kernel.GetHandleInformation.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_ulong))
-        self._flags = ctypes.c_ulong()
+        self._kernel.SetEvent.argtypes = (ctypes.c_void_p,)
         self._given: dict[int, int] = {}
+        self._second: dict[int, int | None] = {}  # token -> another handle of what its value stands for
         self._strangers: set[int] = set()
         self._planted: set[int] = set()
         self._spare: list[int] = []
         self._watched: dict[int, int] = {}  # token -> how often its stranger was looked at
         self._used: list[int] = []
-        self._kernel.SetEvent.argtypes = (ctypes.c_void_p,)
-        self._kernel.WaitForSingleObject.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
 
     def _event(self, *, manual: bool = True) -> int:
         return int(self._kernel.CreateEventW(None, manual, 0, None))
 
-    def _open(self, value: int) -> bool:
-        import ctypes
+    def _keeps(self, token: int) -> bool:
+        """Whether a token's value stands for the event, or the stranger, that was made for it."""
+        second = self._second[token]
+        return second is not None and events.same(self._given[token], second) is not False
 
-        return bool(self._kernel.GetHandleInformation(value, ctypes.byref(self._flags)))
+    def _stands_for(self, token: int, value: int) -> None:
+        before, self._second[token] = self._second.get(token), events.duplicate(value)
+        if before is not None:
+            events.close(before)
 
     def live(self, handle: Handle) -> int:
-        if handle.token < 0:
-            return handle.token
-        if handle.token not in self._given:
-            self._given[handle.token] = self._event()
-        return self._given[handle.token]
+        token = handle.token
+        if token < 0:
+            return token
+        if token not in self._given:
+            self._given[token] = self._event()
+            self._stands_for(token, self._given[token])
+        return self._given[token]
 
     def after_call(self) -> None:
         for token, value in self._given.items():
             if token in self._watched:
                 self._look(token, value)
-            if token in self._strangers or self._open(value):
+            if token in self._strangers or self._keeps(token):
                 continue
             self._strangers.add(token)
             for _ in range(16):
                 event = self._event(manual=False)
                 if event == value:
+                    self._stands_for(token, value)
                     self._planted.add(token)
                     self._watched[token] = 0
                     break
@@ -275,9 +282,9 @@ class WindowsHandles:
     def _look(self, token: int, value: int) -> None:
         """Whether a stranger was set or waited for; one that was is not watched any more, nor one that is gone."""
         looks = self._watched.pop(token)
-        if not self._open(value):
+        if not self._keeps(token):
             return
-        if (self._kernel.WaitForSingleObject(value, 0) == 0) != (looks % 3 == 2):
+        if events.wait(value, 0) != (looks % 3 == 2):
             self._used.append(token)
             return
         self._watched[token] = looks + 1
@@ -285,7 +292,7 @@ class WindowsHandles:
             self._kernel.SetEvent(value)
 
     def closed_twice(self) -> list[int]:
-        return [token for token in self._planted if not self._open(self._given[token])]
+        return [token for token in self._planted if not self._keeps(token)]
 
     def left_open(self) -> list[int]:
         return [token for token in self._given if token not in self._strangers]
@@ -294,15 +301,13 @@ class WindowsHandles:
         return self._used
 
     def release(self) -> None:
-        for value in {*self._given.values(), *self._spare}:
-            if self._open(value):
-                self._kernel.CloseHandle(value)
-        self._given.clear()
-        self._strangers.clear()
-        self._planted.clear()
-        self._spare.clear()
-        self._watched.clear()
-        self._used.clear()
+        for token, value in self._given.items():
+            if self._keeps(token):  # and nobody else's
+                events.close(value)
+        for kept in (*self._second.values(), *self._spare):
+            if kept is not None:
+                events.close(kept)
+        self.__init__()  # type: ignore[misc]
 
 
 def native_handles() -> Handles:

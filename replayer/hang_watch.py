@@ -15,7 +15,7 @@ import faulthandler
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 __all__ = ["HEADING", "HangWatch"]
@@ -38,7 +38,8 @@ class HangWatch:
         self._lock = _thread.allocate_lock()
         self._changed = threading.Event()
         self._seconds = 0.0  # of the request under way, 0: none is
-        self._put_off = 0.0  # by how much the timer was put off, 0: it does not run
+        self._put_off = 0.0  # by how much the timer was put off, 0: it does not run; and when
+        self._put_off_at = 0.0
         self._seen = (0, 0)
         self._since = 0.0
         self._written = False
@@ -68,21 +69,24 @@ class HangWatch:
     def _look(self) -> float:
         """How long the request may take; 0 when there is none, and the timer has stopped."""
         with self._lock:
-            seconds = self._seconds
-            self._restart(seconds)
+            seconds, now = self._seconds, time.monotonic()
+            if not seconds or now - self._put_off_at >= seconds / 4:  # each time costs a thread
+                self._restart(seconds)
             if seconds:
-                position, now = self._position(), time.monotonic()
+                position = self._position()
                 if position != self._seen:
                     self._seen, self._since, self._written = position, now, False
                 elif not self._written and now - self._since >= seconds / 2:
                     self._written = True
-                    self._stack.write(f"{HEADING}no progress for {seconds / 2:g} s)!\n".encode())
-                    faulthandler.dump_traceback(self._stack, all_threads=True)
+                    with suppress(OSError):  # the disk is full
+                        self._stack.write(f"{HEADING}no progress for {seconds / 2:g} s)!\n".encode())
+                        faulthandler.dump_traceback(self._stack, all_threads=True)
             return seconds
 
     def _restart(self, seconds: float) -> None:
-        self._put_off = seconds
+        self._put_off, self._put_off_at = seconds, time.monotonic()
         if seconds:
-            faulthandler.dump_traceback_later(seconds, file=self._stack)
+            with suppress(RuntimeError):  # the system gives no thread
+                faulthandler.dump_traceback_later(seconds, file=self._stack)
         else:
             faulthandler.cancel_dump_traceback_later()

@@ -33,17 +33,47 @@ enum Fate { OPEN, PLANTED, TAKEN }; /* as given; closed and planted a stranger; 
 typedef struct Handles {
     SynHandle table[SYN_SYMBOLS];
     enum Fate fate[SYN_SYMBOLS];
+    HANDLE second[SYN_SYMBOLS]; /* another handle of what the value stands for: others may take a closed value */
 } Handles;
 
-static int is_open(uint64_t value) {
+typedef BOOL(WINAPI *Compare)(HANDLE, HANDLE);
+
+/* CompareObjectHandles, NULL before Windows 10. */
+static Compare comparison(void) {
+    static Compare found;
+    static int looked;
+    if (!looked) {
+        const HMODULE library = GetModuleHandleW(L"kernelbase.dll");
+        const FARPROC function = library != NULL ? GetProcAddress(library, "CompareObjectHandles") : NULL;
+        memcpy(&found, &function, sizeof found);
+        looked = 1;
+    }
+    return found;
+}
+
+static int is_open(const Handles *handles, unsigned n) {
+    const HANDLE value = (HANDLE)(uintptr_t)handles->table[n].value;
+    const Compare compare = comparison();
     DWORD flags;
-    return GetHandleInformation((HANDLE)(uintptr_t)value, &flags) != 0;
+    if (compare == NULL)
+        return GetHandleInformation(value, &flags) != 0;
+    return handles->second[n] != NULL && compare(value, handles->second[n]);
+}
+
+static void stands_for(Handles *handles, unsigned n, HANDLE event) {
+    const HANDLE process = GetCurrentProcess(), before = handles->second[n];
+    handles->second[n] = NULL;
+    if (event != NULL)
+        DuplicateHandle(process, event, process, &handles->second[n], 0, FALSE, DUPLICATE_SAME_ACCESS);
+    if (before != NULL)
+        CloseHandle(before);
 }
 
 static int open_handle(Handles *handles, unsigned n) {
     HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
     handles->table[n].value = (uint64_t)(uintptr_t)event;
     handles->fate[n] = OPEN;
+    stands_for(handles, n, event);
     return event != NULL ? 0 : -1;
 }
 
@@ -52,22 +82,24 @@ static void look(Handles *handles, unsigned n) {
     HANDLE spare[TRIES];
     unsigned count = 0;
     const HANDLE value = (HANDLE)(uintptr_t)handles->table[n].value;
-    if (handles->fate[n] != OPEN || is_open(handles->table[n].value))
+    if (handles->fate[n] != OPEN || is_open(handles, n))
         return;
     handles->fate[n] = TAKEN;
     while (count < TRIES && handles->fate[n] == TAKEN) {
         HANDLE event = CreateEventW(NULL, TRUE, FALSE, NULL);
-        if (event == value)
+        if (event == value) {
             handles->fate[n] = PLANTED;
-        else
+            stands_for(handles, n, event);
+        } else {
             spare[count++] = event;
+        }
     }
     while (count > 0)
         CloseHandle(spare[--count]);
 }
 
 static int stranger_lost(Handles *handles, unsigned n) {
-    return !is_open(handles->table[n].value);
+    return !is_open(handles, n);
 }
 
 static int reopen_handle(Handles *handles, unsigned n) {
@@ -91,8 +123,9 @@ static int open_handles(Handles *handles) {
 static void close_handles(Handles *handles) {
     unsigned n;
     for (n = 0; n < SYN_SYMBOLS; n++) {
-        if (handles->table[n].value != 0 && handles->fate[n] == OPEN && is_open(handles->table[n].value))
+        if (handles->table[n].value != 0 && handles->fate[n] == OPEN && is_open(handles, n))
             CloseHandle((HANDLE)(uintptr_t)handles->table[n].value);
+        stands_for(handles, n, NULL);
     }
 }
 
