@@ -31,6 +31,7 @@ from fuzz.screen import ALIKE, REFUSES, Screen
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
 from recorder.interface import Interface
+from recorder.provenance import digest
 from replayer.player import Journal
 from replayer.target import Target
 
@@ -109,6 +110,7 @@ class Engine:
         if coverage is not None:
             self._env.learn_values(*coverage.constants())
         self._protocol = Protocol(self.contract)
+        self._source: list[Call] | None = None  # of the sequence made last
         self._reported: Counter[str] = Counter()
         self._own: set[int] = set()  # hashes of sequences kept that this process has found itself
         self.screen = Screen(target, slow)
@@ -177,12 +179,13 @@ class Engine:
         for index in range(size):
             env.used.clear()
             env.threaded = False
+            env.partners.clear()
             if recent and draw() < _TRIED:
                 kept = recent[int(draw() * len(recent))]
-                env.operands, env.place = kept.operands, kept.place
+                self._source, env.operands, env.place = kept.calls, kept.operands, kept.place
                 calls = try_operand(kept.calls, env)
             else:
-                base, env.operands, env.place = pool[int(draw() * bases)]
+                self._source, base, env.operands, env.place = pool[int(draw() * bases)]
                 calls = mutate(base, env, level)
             if level is Level.LENIENT:
                 calls = self._legal(calls)
@@ -230,7 +233,8 @@ class Engine:
                     self.report(batch, index, calls, trouble, level)
                 if ((novelty is not None and novelty()) or (close and observer.new)) and screen.returned:
                     new = observer.new if close else []
-                    self._take(batch, _plain(calls[: screen.returned]), [m.name for m in env.used], new, level)
+                    kept = Kept(_plain(calls[: screen.returned]), [mutator.name for mutator in env.used], number)
+                    self._take(batch, kept._replace(parents=self.parents(), number=index), new, level)
             observer.watch(False)
         batch.done, batch.calls, batch.ended = done, made, ended
         batch.applied.update(mutator.name for mutator in applied)
@@ -242,11 +246,13 @@ class Engine:
         quiet = number - self.kept.latest
         return size if quiet <= _PATIENCE else max(size // 8, size >> (quiet // _PATIENCE))
 
-    def _take(
-        self, batch: Batch, calls: list[Call], mutators: list[str], new: list[Feature], level: Level
-    ) -> None:
+    def parents(self) -> list[str]:
+        """Digests of the seeds and kept sequences that the sequence made last was made from; none if afresh."""
+        sources = [self._source, *self._env.partners] if self._source is not None else self._env.partners
+        return list(dict.fromkeys(digest(calls, self.target.interface) for calls in sources))
+
+    def _take(self, batch: Batch, kept: Kept, new: list[Feature], level: Level) -> None:
         """Keep a sequence that brought something new, without the calls that this does not need."""
-        kept = Kept(calls, mutators, batch.number)
         if self._coverage is not None or new:
             if self._coverage is not None:
                 new = [*new, *[f"code {site}" for site in self._coverage.latest]]
@@ -300,21 +306,25 @@ class Engine:
         if self._reported[signature] <= ALIKE:
             batch.suspects.append(Suspect(index, calls, signature))
 
-    def _base(self, random: Random, level: Level) -> tuple[list[Call], Sequence[Operands], int]:
-        """A sequence to start from: something that was new, a recorded one or a part of it, or a fresh one."""
+    def _base(self, random: Random, level: Level) -> tuple[list[Call] | None, list[Call], Sequence[Operands], int]:
+        """A sequence to start from: something that was new, a recorded one or a part of it, or a fresh one.
+
+        Before it stands the seed or kept sequence that it is, or is a part of; None for a fresh one.
+        """
         chance = random.random()
         if level is Level.CONFORMING:
             if chance < 0.3 and len(self.kept):
                 kept = self.kept.draw(random.random())
                 if self._level(kept.calls) <= level:
-                    return kept.calls, kept.operands, kept.place
-            return generate.conforming(self.contract, random, _length(random)), (), -1
+                    return kept.calls, kept.calls, kept.operands, kept.place
+            return None, generate.conforming(self.contract, random, _length(random)), (), -1
         if len(self.kept) and chance < 0.7:
             kept = self.kept.draw(random.random())
-            return kept.calls, kept.operands, kept.place
+            return kept.calls, kept.calls, kept.operands, kept.place
         if self.seeds and chance < 0.9:
-            return _part(random.choice(self.seeds), random, self.contract.terminal), (), -1
-        return generate.sequence(self.contract, random, level, _length(random)), (), -1
+            seed = random.choice(self.seeds)
+            return seed, _part(seed, random, self.contract.terminal), (), -1
+        return None, generate.sequence(self.contract, random, level, _length(random)), (), -1
 
     def _legal(self, calls: list[Call]) -> list[Call]:
         """The beginning of a sequence that the contract's order allows."""

@@ -79,6 +79,7 @@ class Environment:
         self.corpus: Sequence[Calls] = corpus
         self.max_calls = 2000
         self.threaded = False
+        self.partners: list[Calls] = []  # of the corpus, that the sequence at hand has parts of
         self.used: list[Mutator] = []
         self.operands: Sequence[Operands] = ()
         self.place = -1
@@ -236,6 +237,7 @@ def splice(calls: Calls, env: Environment) -> bool:
     if not env.corpus:
         return False
     other = env.corpus[env.below(len(env.corpus))]
+    env.partners.append(other)
     start = env.below(len(other))
     at = env.below(len(calls) + 1)
     calls[at:at] = other[start : start + 1 + env.below(8)]
@@ -370,11 +372,12 @@ def call_after_end(calls: Calls, env: Environment) -> bool:
     at = _end(calls, env) + 1
     if at == 0:
         return False
-    source = (
-        env.corpus[int(env.random() * len(env.corpus))] if env.corpus and env.random() < 0.5 else calls[: at - 1]
-    )
+    other = env.corpus[int(env.random() * len(env.corpus))] if env.corpus and env.random() < 0.5 else None
+    source = calls[: at - 1] if other is None else other
     if not source:
         return False
+    if other is not None:
+        env.partners.append(other)
     start = int(env.random() * len(source))
     calls[at:at] = source[start : start + 1 + env.below(3)]
     return True

@@ -31,7 +31,8 @@ class Kept(NamedTuple):
     """A sequence that brought something new, and the mutators that made it.
 
     `batch` is when; `features` all that it showed; `operands` what the target compared in it, what it has not
-    compared for long first; `place` the call that showed what was new, -1 if nobody knows.
+    compared for long first; `place` the call that showed what was new, -1 if nobody knows.  `parents` are the
+    digests of the sequences that it was made from, as far as they are known, `number` is its own in its batch.
     """
 
     calls: list[Call]
@@ -40,6 +41,8 @@ class Kept(NamedTuple):
     features: list[Feature] = []  # noqa: RUF012 - never changed
     operands: list[Operands] = []  # noqa: RUF012
     place: int = -1
+    parents: list[str] = []  # noqa: RUF012
+    number: int = -1
 
 
 class Seeds:

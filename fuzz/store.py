@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -34,12 +34,12 @@ from fuzz.buckets import Found, read_finding
 from fuzz.engine import bases
 from fuzz.progress import CampaignOptions, Progress
 from fuzz.search import Fresh, Played
-from fuzz.worker import pack_calls, unpack_calls
+from fuzz.worker import pack_calls, unpack_kept
 from recorder.calls import Header, Trace
 from recorder.contract import Level
 from recorder.errors import InterfaceError, SynctapeError, TraceError
 from recorder.interface import Interface
-from recorder.provenance import digest, mutated
+from recorder.provenance import Origin, digest, generated, mutated, origin_of
 from recorder.trace import read_trace, write_trace
 from replayer.sandbox_child import pack, unpack
 from replayer.verdict import mismatch
@@ -83,6 +83,7 @@ class CampaignFolder:
     _saved: float = 0.0
     _kept: int = 0
     _noted: Any = None
+    _named: tuple[int, dict[str, Origin]] | None = None
 
     @property
     def findings(self) -> Path:
@@ -201,17 +202,33 @@ class CampaignFolder:
         folder = self.path / "corpus"
         folder.mkdir(exist_ok=True)
         for entry in played.fresh:
-            packed, mutators, *about = entry
-            calls = unpack_calls(packed)
-            provenance = mutated((), mutators, seed=self.options.seed, batch=played.number)
+            _, _, *about = entry
+            calls, mutators, *_ = one = unpack_kept(entry)
+            parents = [self._origins().get(code, Origin(code, code)) for code in one.parents]
+            place: dict[str, Any] = {"seed": self.options.seed, "batch": played.number}
+            if one.number >= 0:
+                place["number"] = one.number
+            afresh = one.number >= 0 and not parents
+            made = generated(**place) | {"mutators": mutators} if afresh else mutated(parents, mutators, **place)
             header = Header(
                 interface=self.interface,
                 target={"spec": self.spec},
-                provenance={**provenance, "kept": self._kept, "feedback": pack(about)},
+                provenance={**made, "kept": self._kept, "feedback": pack(about)},
             )
             name = f"{digest(calls, self.interface)}.tape"
             write_trace(Trace.from_calls(calls, header), folder / name, overwrite=True)
             self._kept += 1
+
+    def _origins(self) -> dict[str, Origin]:
+        """The seeds as traces, by the digests of what the search makes of them."""
+        if self._named is None or self._named[0] != len(self.seeds):
+            origins = {
+                digest(calls, self.interface): origin_of(PurePath(name).stem, trace)
+                for name, trace in self.seeds
+                for calls in bases([trace.calls], self.interface)
+            }
+            self._named = len(self.seeds), origins
+        return self._named[1]
 
     def save(self, progress: Progress, following: int, *, force: bool = False, stopped: str = "") -> None:
         """Write down how far the campaign is, if that was not done a moment ago; `following` is its next batch.

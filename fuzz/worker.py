@@ -230,7 +230,7 @@ def unpack_calls(packed: Iterable[Any]) -> list[Call]:
 
 def pack_kept(kept: Kept) -> list[Any]:
     """A sequence that brought something new, as msgpack takes it."""
-    return [pack_calls(kept.calls), kept.mutators, kept.batch, kept.features, kept.operands, kept.place]
+    return [pack_calls(kept.calls), *kept[1:]]
 
 
 def unpack_kept(packed: Any) -> Kept:

@@ -20,6 +20,7 @@ from fuzz.begin import gone_on_with, options_given
 from fuzz.campaign import Campaign
 from fuzz.progress import CampaignOptions, Progress, Summary
 from fuzz.search import Played
+from fuzz.soundness import unsound
 from fuzz.store import CampaignFolder, StoreError
 from recorder import provenance
 from recorder.calls import Trace
@@ -27,6 +28,7 @@ from recorder.contract import Level
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from recorder.trace import read_trace, write_trace
+from replayer.corpus import read_corpus
 
 TESTS = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]), "PYTHONUTF8": "1"}
@@ -176,7 +178,11 @@ def test_each_sequence_kept_says_where_it_comes_from(tmp_path: Path) -> None:
         facts = one.header.provenance
         assert not provenance.problems(facts) and facts["kind"] in ("mutated", "generated")
         assert facts["seed"] == 1 and 0 <= facts["batch"] < 3 and one.interface == CALLBACK
+        assert 0 <= facts["number"] < 200 and (facts["kind"] == "generated") is not bool(facts.get("parents"))
     assert any(one.header.provenance.get("mutators") for one in kept)
+    parents = [origin for one in kept for origin in provenance.origins(one.header.provenance)]
+    assert {origin.name for origin in parents} > {"good"}, "seeds by their names, kept ones by their digests"
+    assert not [wrong for wrong in unsound(read_corpus([tmp_path / "c"])) if wrong.kind == "parent"]
 
 
 def test_statistics_are_snapshots_a_line_each_in_the_order_of_time(tmp_path: Path) -> None:
