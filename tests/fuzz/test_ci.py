@@ -11,14 +11,19 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sequences import GOOD, limits_memory, save, trace
+from sequences import CALLBACK, GOOD, calls, limits_memory, save, trace
 
 from fuzz.baseline import Baseline
+from fuzz.buckets import Found
+from fuzz.libfuzzer import write_artifact
+from fuzz.modes import Mode, plan_for
+from replayer.oracles import Finding
 from replayer.sandbox import ExecutorError
 from synctape import main
 
@@ -60,6 +65,7 @@ def test_what_is_known_does_not_count_and_what_is_new_does(corpus: Path) -> None
     assert len(known) >= 2
 
     again = fuzz(TWO, "--mode", "pr", "--baseline", "known.json")
+    assert names("corpus") == {"good.tape"}  # a pull request adds nothing to it
     assert again.exit_code == 0 and again.stdout.count("does not count: X3-") == len(known)
     assert "known since " in again.stdout
 
@@ -117,14 +123,12 @@ def test_what_shows_within_ten_tries_counts(corpus: Path) -> None:
 
 
 def test_a_pull_request_has_the_same_seed_each_time_and_a_night_another(corpus: Path) -> None:
-    def seed(mode: str) -> int:
-        line = ["fuzz", "--target", CLEAN, "--corpus", "corpus", "--max-runs", "5", "--mode", mode, "--json"]
-        return int(entries(CliRunner().invoke(main, line))[-1]["seed"])
-
-    assert seed("pr") == seed("pr") == 1
-    assert seed("batch") != seed("batch")
+    assert plan_for(Mode.BATCH).seed is plan_for(None).seed is None
+    line = ["fuzz", "--target", CLEAN, "--corpus", "corpus", "--max-runs", "5", "--mode", "pr", "--json"]
+    assert entries(CliRunner().invoke(main, line))[-1]["seed"] == plan_for(Mode.PR).seed == 1
 
 
+@pytest.mark.slow
 def test_a_slow_corpus_leaves_time_for_a_search_and_it_is_said(tmp_path: Path, corpus: Path) -> None:
     for number in range(60):
         save(corpus, f"slow-{number}", trace('Progress("a", 0, 1)', "Done(NULL, S_OK)"))
@@ -209,14 +213,22 @@ def artifacts(kind: str) -> list[Path]:
 
 
 def test_libfuzzer_style_crash(corpus: Path) -> None:
-    done = fuzz("targets.segfaults:Host", "--exit-style", "libfuzzer")
+    done = fuzz("targets.segfaults:Host", "--exit-style", "libfuzzer", "-x")
     assert done.exit_code == 77
     (file,) = artifacts("crash")
     assert file.name == f"crash-{hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()}"
     assert str(file) in done.stderr
     assert CliRunner().invoke(main, ["replay", str(file), "--target", "targets.segfaults:Host"]).exit_code == 1
-    fuzz("targets.segfaults:Host", "--exit-style", "libfuzzer")
-    assert artifacts("crash") == [file]
+
+
+def test_the_same_finding_has_the_same_file_whenever_it_was_found(tmp_path: Path) -> None:
+    finding = Finding("X2", "hang", 0, "Progress", "no answer for 5 s")
+    one = Found(finding, calls('Progress("a", 0, 1)'), calls(*GOOD), 1.5, 300, "batch 3")
+    other = replace(one, seconds=9.0, executions=7, origin="batch 8", count=3, original=one.calls)
+    file = write_artifact(one, tmp_path / "new", CALLBACK, CLEAN)
+    assert file.name.startswith("timeout-") and write_artifact(other, tmp_path / "new", CALLBACK, CLEAN) == file
+    more = replace(one, calls=calls('Progress("b", 0, 1)'))
+    assert write_artifact(more, tmp_path / "new", CALLBACK, CLEAN) != file
 
 
 def test_libfuzzer_style_timeout(corpus: Path) -> None:
@@ -257,7 +269,7 @@ def test_libfuzzer_style_interrupt(corpus: Path) -> None:
         "60",
     ]
     with subprocess.Popen(
-        [*command, "--exit-style", "libfuzzer"],
+        [*command, "--exit-style", "libfuzzer", "--junit", "junit.xml"],
         env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -267,6 +279,7 @@ def test_libfuzzer_style_interrupt(corpus: Path) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 72
+    assert junit().attrib["errors"] == "1" and "interrupted" in ET.tostring(junit(), "unicode")
 
 
 # ---------------------------------------------------------------------------------------------------- corpora
@@ -277,19 +290,14 @@ def names(folder: str) -> set[str]:
 
 
 def test_a_night_adds_what_it_learns_to_the_corpus(corpus: Path) -> None:
-    first = fuzz(TWO, "--mode", "batch", runs=500)
+    first = fuzz(TWO, "--mode", "batch", runs=250)
     learned = names("corpus") - {"good.tape"}
     assert first.exit_code == 1 and learned
     assert f"corpus:     {len(learned)} new traces in corpus" in first.stdout
-    again = fuzz(TWO, "--mode", "batch", "--save-corpus", "elsewhere", "--json", runs=500)
+    again = fuzz(TWO, "--mode", "batch", "--save-corpus", "elsewhere", "--json", runs=250)
     assert entries(again)[-1]["traces"] == len(learned) + 1  # it starts from what the first one learned
     assert names("corpus") == learned | {"good.tape"} and not names("elsewhere") & learned
     assert CliRunner().invoke(main, ["corpus", "verify", "elsewhere"]).exit_code == 0
-
-
-def test_a_pull_request_adds_nothing(corpus: Path) -> None:
-    fuzz(TWO, "--mode", "pr", runs=500)
-    assert names("corpus") == {"good.tape"}
 
 
 def test_pruning_makes_the_corpus_smaller_and_fails_for_nothing(corpus: Path) -> None:
