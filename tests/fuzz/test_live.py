@@ -82,9 +82,8 @@ def frame(
     """The lines of the panel as a terminal of that width has them, so many seconds after the last news."""
     now = 0.0
     file = io.TextIOWrapper(io.BytesIO(), "ascii" if ascii_only else "utf-8", newline="\n")
-    console = Console(
-        file=file, width=width, height=40, force_terminal=True, color_system=None, legacy_windows=False
-    )
+    terminal: dict[str, Any] = {"force_terminal": True, "legacy_windows": False, "_environ": {"TERM": "xterm"}}
+    console = Console(file=file, width=width, height=40, color_system=None, **terminal)
     live = LiveProgress(options.pop("title", "my.module:Host"), console=console, clock=lambda: now, **options)
     live(Progress())
     live(shown)
@@ -206,8 +205,11 @@ class Screen:
             self.column += 1
 
 
-def run_on_a_terminal(columns: int, **environment: str) -> tuple[str, Iterator[str]]:
-    """What the driver writes to a terminal of so many columns: as one text, and piece by piece."""
+def run_on_a_terminal(columns: int, later: int = 0, **environment: str) -> tuple[str, Iterator[str]]:
+    """What the driver writes to a terminal of so many columns: as one text, and piece by piece.
+
+    After the announcement the terminal has `later` columns, if any are given.
+    """
     if sys.platform == "win32":
         raise NotImplementedError
     import fcntl
@@ -236,6 +238,8 @@ def run_on_a_terminal(columns: int, **environment: str) -> tuple[str, Iterator[s
         if not piece:
             break
         pieces.append(piece)
+        if later and b"found x" in piece:
+            fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, later, 0, 0))
     os.close(ours)
     assert child.wait(60) == 0, b"".join(pieces).decode()
     decoded = [piece.decode() for piece in pieces]
@@ -258,6 +262,20 @@ def test_on_a_terminal_the_panel_is_drawn_in_place_and_announcements_scroll_abov
     assert all(line.startswith(("found x", "x")) for line in screen.wrapped)  # no line of the panel wraps
     assert "".join(screen.lines).strip() == "found " + "x" * 100  # and in the end it is gone
     assert "\x1b[2J" not in text and "\x1b[H" not in text  # nothing is cleared to be drawn again
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
+@pytest.mark.parametrize("later", [44, 100])
+def test_a_terminal_that_changes_its_size_gets_a_panel_that_fits(later: int) -> None:
+    text, _ = run_on_a_terminal(70, later)
+    frames = re.split(r"\x1b\[1A", text)
+    widths = [
+        {cell_len(line) for line in re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", frame).splitlines() if line.strip()}
+        for frame in frames
+        if "mutators" in frame
+    ]
+    assert widths[0] == {70} and widths[-1] == {later}
 
 
 @pytest.mark.slow

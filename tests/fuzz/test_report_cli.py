@@ -34,7 +34,8 @@ def kept(folder: Path, spec: str = "targets.divides_by_max:Host", *, stopped: st
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "lock"]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def run(*arguments: str | Path) -> Result:
