@@ -257,6 +257,8 @@ def _covered(options: dict[str, Any]) -> int:
     """Replay the corpus and say what of the target it reaches."""
     if options["resume"] or options["campaign_folder"]:
         raise click.UsageError("--mode coverage is no campaign: leave --campaign and --resume out")
+    if options["html"]:
+        raise click.UsageError("--report is a campaign's: leave it out, or --mode coverage")
     files = [require_folder(options[kind]) for kind in ("lcov", "cobertura") if options[kind]]
     with current_folder_importable():
         interface = _interface(options["interface_name"], options["folders"])

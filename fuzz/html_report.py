@@ -298,7 +298,7 @@ def _protocol(report: CampaignReport) -> Iterator[Child]:
     legal = [way for way in ways if way.rule is None and way.count is not None]
     if report.transitions:
         taken = sum(bool(way.count) for way in legal)
-        broken = [way for way in ways if way.rule is not None]
+        broken = [way for way in ways if way.rule is not None and way.count is not None]
         also = f", and {sum(bool(w.count) for w in broken)} of {len(broken)} that break a rule" if broken else ""
         yield element(
             "p", f"{taken} of {len(legal)} transitions that the contract allows were taken{also}.", class_="lead"

@@ -60,9 +60,14 @@ class Way:
 
 
 def ways_of(contract: Contract, counts: Mapping[tuple[str, str], int]) -> list[Way]:
-    """The contract's transitions by state, and the way to the object's end; without counts nothing was counted."""
+    """The contract's transitions by state, and the way to the object's end.
+
+    Without counts nothing was counted.  What can only be called when the object is gone is not tried as a rule,
+    and left uncounted then.
+    """
+    gone = contract.released if not any(state == contract.released for state, _ in counts) else None
     ways = [
-        Way(state, method, to, rule, counts.get((state, method), 0) if counts else None)
+        Way(state, method, to, rule, counts.get((state, method), 0) if counts and state != gone else None)
         for (state, method), (to, rule) in contract.transitions.items()
     ]
     if contract.released:

@@ -135,7 +135,7 @@ def test_the_most_serious_failure_comes_first_and_alone_is_open() -> None:
 
 def test_transitions_that_were_never_taken_are_said_so() -> None:
     text = page(report()).text
-    assert "2 of 6 transitions that the contract allows were taken, and 1 of 6 that break a rule." in text
+    assert "2 of 6 transitions that the contract allows were taken, and 1 of 3 that break a rule." in text
     assert "Error never" in text
 
 
@@ -244,6 +244,13 @@ def test_where_it_cannot_be_written_is_known_before_anything_is_played(tmp_path:
             check_writable(path)
         done = CliRunner().invoke(main, ["fuzz", "--target", "targets.clean:Host", "--report", str(path)])
         assert (done.exit_code, why in done.output, len(done.output.splitlines())) == (2, True, 1)
+
+
+def test_a_run_that_is_no_campaign_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    command = ["fuzz", "--target", "targets.clean:Host", "--mode", "coverage", "--report", str(path)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2 and "--report is a campaign's" in done.output and not path.exists()
 
 
 def test_fuzz_writes_one_with_the_lines_that_its_target_was_seen_in(tmp_path: Path) -> None:

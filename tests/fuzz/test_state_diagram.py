@@ -44,7 +44,12 @@ def test_transitions_are_told_apart_by_whether_they_were_taken_and_break_a_rule(
     assert texts(svg, "seen") == ["Progress 1,234", "Done 5", "Done (P14) 1"]
     assert "Error never" in texts(svg, "never") and "Done never" in texts(svg, "never")
     assert "Progress (P13) never" in texts(svg, "unprovoked")
-    assert texts(svg, "uncounted") == ["last Release"]
+    assert texts(svg, "uncounted") == ["last Release", "Progress (P3)", "Error (P3)", "Done (P3)"]
+
+
+def test_what_comes_after_the_end_is_counted_once_it_was_tried() -> None:
+    svg = drawn(OURS, {**TAKEN, ("released", "Error"): 4})
+    assert "Error (P3) 4" in texts(svg, "seen") and "Done (P3) never" in texts(svg, "unprovoked")
 
 
 def test_every_transition_and_state_is_there_once() -> None:
