@@ -27,6 +27,7 @@ static const char *const names[] = {"?", "?", "?", "old", "gateway", "gateway", 
 
 struct DialectTable : Host {
     HRESULT STDMETHODCALLTYPE Progress(const WCHAR *text, ULONG index, ULONG maximum) override {
+        // without a branch: waits where there is no maximum, else begins, goes on or ends by the index
         take(static_cast<Report>((index != 0) + (index >= maximum) + (maximum == 0) * (2 - (index != 0))));
         return Host::Progress(text, index, maximum);
     }
@@ -51,3 +52,8 @@ struct DialectTable : Host {
 };
 
 EXPORT_OBJECT(DialectTable)
+
+// Names the state that an object is in, for searches that are led by it.
+EXPORT std::uint64_t create_state(void *object) {
+    return static_cast<DialectTable *>(static_cast<IMAPISyncProgressCallback *>(object))->state;
+}

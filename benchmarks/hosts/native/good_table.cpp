@@ -44,3 +44,8 @@ struct GoodTable : Host {
 };
 
 EXPORT_OBJECT(GoodTable)
+
+// Names the state that an object is in, for searches that are led by it.
+EXPORT std::uint64_t create_state(void *object) {
+    return static_cast<GoodTable *>(static_cast<IMAPISyncProgressCallback *>(object))->state;
+}
