@@ -70,10 +70,15 @@ class Beginning:
 
 
 def options_given(before: CampaignOptions, anew: CampaignOptions, given: Collection[str]) -> CampaignOptions:
-    """The options of before, but for those that the command line was given anew; of the budget all if any."""
+    """The options of before, but for those that the command line was given anew; of the budget all if any.
+
+    Who asks for jobs wants them here, not on a cluster.
+    """
     names = {_FIELDS.get(name, name) for name in given}
     if names & _BUDGET:
         names |= _BUDGET
+    if "jobs" in names:
+        names |= {"cluster"}
     changed = {field.name: getattr(anew, field.name) for field in fields(anew) if field.name in names}
     return replace(before, **changed)
 

@@ -23,6 +23,7 @@ from fuzz.triage import Triage
 from fuzz.worker import pack_calls, unpack_calls
 from recorder.calls import Trace
 from recorder.contract import contract_of
+from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from replayer.endurance import GAUGES
@@ -40,8 +41,8 @@ class Campaign:
     `seeds` are (name, trace).  Failures are written to `folder` (None: nowhere).  `watch` is called with the
     progress after each batch, `announce` with each failure when it is minimised and written.  `counts` says
     whether a failure is one to stop at, if the first one is.  `learned` is called with what came of each part of a
-    batch.  `store` keeps the campaign: what it has kept and
-    found before is gone on with (`stored`).
+    batch.  `store` keeps the campaign: what it has kept and found before is gone on with (`stored`).  `warn` is
+    told, on any thread, of searchers that it must do without.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Campaign:
         counts: Callable[[Found], bool] = lambda found: True,
         learned: Callable[[Played], None] = lambda played: None,
         store: CampaignFolder | None = None,
+        warn: Callable[[str], None] = lambda line: None,
     ):
         self.spec = spec
         self.seeds = list(seeds)
@@ -69,6 +71,7 @@ class Campaign:
         self._announce = announce
         self._counts = counts
         self._learned = learned
+        self._warn = warn
         self._store = store
         self._gone: list[Found] = []
         self._before = self.progress.seconds  # that the campaign took before it was gone on with
@@ -85,6 +88,7 @@ class Campaign:
         announce: Callable[[Found, Path | None], None] = lambda found, path: None,
         counts: Callable[[Found], bool] = lambda found: True,
         learned: Callable[[Played], None] = lambda played: None,
+        warn: Callable[[str], None] = lambda line: None,
     ) -> Campaign:
         """The campaign of a folder, to begin or to go on with."""
         return cls(
@@ -98,6 +102,7 @@ class Campaign:
             counts=counts,
             learned=learned,
             store=store,
+            warn=warn,
         )
 
     @property
@@ -170,6 +175,10 @@ class Campaign:
     def _pool(self) -> Pool:
         options = self.options
         plan = search_plan(self.spec, self.interface, self.seeds, options)
+        if options.cluster is not None:
+            from fuzz.cluster import Cluster
+
+            return Cluster(plan, self._batches, self._knowledge, options.cluster, self._warn)
         if options.jobs == 1:
             return Alone(plan, self._batches, self._knowledge)
         return Jobs(plan, self._batches, self._knowledge, options.jobs)
@@ -182,7 +191,7 @@ class Campaign:
                         self._count(played)
                         self._look_at(played)
                     self._tick()
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SynctapeError):
                 pool.close()
                 for played in pool.rest():
                     self._count(played)
@@ -225,7 +234,7 @@ class Campaign:
         for calls, oracle in played.growing:
             self._grew[oracle] += 1
             self._triage.growing(unpack_calls(calls), origin)
-        for calls, signature, most in played.deaths:
+        for calls, signature, most, _ in played.deaths:
             progress.runs += 1
             progress.deaths += 1
             progress.levels[str(played.level)] += 1

@@ -108,6 +108,11 @@ class _Jobs(click.ParamType[int]):
     help="Processes that search at once and share what they find; 0 or auto: as many as there are cores.",
 )
 @click.option("--report", "html", type=click.Path(), help="Write a report as one page of HTML.")
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Search on the workers of this Dask scheduler, tcp://host:8786 (pip install 'synctape[cluster]').",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
@@ -223,6 +228,7 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
             announce=found_one,
             counts=lambda found: not known_excuses([found], baseline),
             learned=keeper.learn if keeper else lambda played: None,
+            warn=lambda line: live.say(f"warning: {line}"),
         )
         watched = Watched(campaign, baseline, reports)
         begin = partial(live.say, beginning.line)
@@ -327,6 +333,8 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
     given, path = _given(options), options["resume"] or options["campaign_folder"]
     if path is not None and "findings" in given:
         raise click.UsageError("a campaign in a folder keeps its findings there: leave --findings out")
+    if anew.cluster is not None and "jobs" in given:
+        raise click.UsageError("--jobs is for this machine: with --cluster each thread of a worker searches")
     if options["resume"] is not None:
         if options["campaign_folder"] is not None:
             raise click.UsageError("--resume and --campaign: only one of them")
@@ -403,6 +411,7 @@ def _campaign_options(options: dict[str, Any], plan: Plan) -> CampaignOptions:
         retained=options["retained"],
         jobs=options["jobs"],
         tries=options["tries"],
+        cluster=options["cluster"] or None,
     )
 
 

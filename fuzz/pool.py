@@ -25,7 +25,19 @@ from fuzz.search import Fresh, Known, Played, Searcher, SearchPlan
 from recorder.contract import Level
 from replayer.sandbox import Abandoned
 
-__all__ = ["Alone", "Batches", "Jobs", "Knowledge", "Part", "Pool", "cores", "level_of_batch"]
+__all__ = [
+    "Alone",
+    "Batch",
+    "Batches",
+    "Jobs",
+    "Knowledge",
+    "Part",
+    "Pool",
+    "Results",
+    "Several",
+    "cores",
+    "level_of_batch",
+]
 
 _TURNS = {
     Level.CONFORMING: (Level.CONFORMING,),
@@ -97,6 +109,14 @@ class Part(NamedTuple):
     seconds: float | None
 
 
+class Several(NamedTuple):
+    """New batches to play: no more than `most` sequences of them in all, for no longer than `seconds`."""
+
+    batches: list[Batch]
+    most: int
+    seconds: float | None
+
+
 class Batches:
     """Hands out batches, from number `first` on; for several threads.
 
@@ -143,6 +163,38 @@ class Batches:
                 part.batch.start = played.next
                 self._runs += played.sequences
             self._changed.notify_all()
+
+    def several(self, count: int) -> Several | None:
+        """So many new batches, for one who cannot ask in between; None: nothing at present, or any more."""
+        size, most = self._options.batch, self._options.max_runs
+        with self._changed:
+            seconds = self._left()
+            free = count * size if most is None else min(count * size, most - self._runs - self._out)
+            if self._stopped or self._over(seconds) or free <= 0:
+                return None
+            batches = [self._new() for _ in range(-(-free // size))]
+            self._out += free
+            return Several(batches, free, seconds)
+
+    def came(self, several: Several, played: Iterable[Played]) -> None:
+        """Take note of what came of several batches; what was not played of them others will be."""
+        with self._changed:
+            self._out -= several.most
+            self._runs += sum(part.sequences for part in played)
+            self._changed.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody wants to know any more what came of what is out."""
+        return self._stopped
+
+    @property
+    def are_over(self) -> bool:
+        """Whether nothing more will be handed out, whatever comes of what is out."""
+        most = self._options.max_runs
+        with self._changed:
+            used_up = most is not None and self._runs >= most
+            return self._stopped or used_up or self._over(self._left())
 
     def stop(self) -> None:
         """Hand out nothing more."""
@@ -207,13 +259,54 @@ class Alone:
         return []
 
 
+class Results:
+    """What comes in from other threads, for one that iterates over it until `searching` of them have ended."""
+
+    def __init__(self, searching: int):
+        self._searching = searching
+        self._queue: queue.SimpleQueue[Played | BaseException | None] = queue.SimpleQueue()
+
+    def put(self, result: Played | BaseException) -> None:
+        """A result, or what went wrong: whoever iterates raises it."""
+        self._queue.put(result)
+
+    def end(self) -> None:
+        """A thread has ended."""
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[Played | None]:
+        searching = self._searching
+        while searching:
+            try:
+                result = self._queue.get(timeout=_MOMENT)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                searching -= 1
+            else:
+                yield result
+
+    def rest(self) -> list[Played]:
+        """What was not iterated over."""
+        left: list[Played] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                result = self._queue.get_nowait()
+                if isinstance(result, Played):
+                    left.append(result)
+        return left
+
+
 class Jobs:
     """So many searchers at once, each with a child; which of them plays what is chance."""
 
     def __init__(self, plan: SearchPlan, batches: Batches, knowledge: Knowledge, jobs: int):
         self._batches = batches
         self._knowledge = knowledge
-        self._results: queue.SimpleQueue[Played | BaseException | None] = queue.SimpleQueue()
+        self._results = Results(jobs)
         self._searchers = [Searcher(plan) for _ in range(jobs)]
         self._threads = [
             threading.Thread(target=self._search, args=(searcher,), name=f"synctape-search-{number}", daemon=True)
@@ -238,28 +331,10 @@ class Jobs:
             thread.join()
 
     def __iter__(self) -> Iterator[Played | None]:
-        searching = len(self._threads)
-        while searching:
-            try:
-                result = self._results.get(timeout=_MOMENT)
-            except queue.Empty:
-                yield None
-                continue
-            if isinstance(result, BaseException):
-                raise result
-            if result is None:
-                searching -= 1
-            else:
-                yield result
+        return iter(self._results)
 
     def rest(self) -> list[Played]:
-        left: list[Played] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                result = self._results.get_nowait()
-                if isinstance(result, Played):
-                    left.append(result)
-        return left
+        return self._results.rest()
 
     def _search(self, searcher: Searcher) -> None:
         """What each thread does: play until there is nothing more, and say so."""
@@ -274,7 +349,7 @@ class Jobs:
         except BaseException as error:  # whoever iterates is to know
             self._batches.stop()
             self._results.put(error)
-        self._results.put(None)
+        self._results.end()
 
 
 def _play(searcher: Searcher, part: Part, batches: Batches, knowledge: Knowledge) -> Played:

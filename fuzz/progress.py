@@ -22,7 +22,8 @@ class CampaignOptions:
     as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus.  `jobs`: how
     many searching processes there are at once; with one the same seed gives the same run.
     `corpus_share` of `max_time` is the most that replaying the corpus may take.  `tries`: how often a sequence is
-    played that does not fail each time.
+    played that does not fail each time.  `cluster`: the address of the Dask scheduler on whose workers it searches
+    (None: here).
     """
 
     seed: int = 0
@@ -38,6 +39,7 @@ class CampaignOptions:
     batch: int = 250
     minimise_tries: int = 4000
     jobs: int = 1
+    cluster: str | None = None
     corpus_share: float = 1.0
     tries: int = 10
 

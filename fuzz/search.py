@@ -76,11 +76,12 @@ class Known:
 
 class Killed(NamedTuple):
     """The end of a child: packed calls in which it came, None where it is one of many alike; `most` of one
-    signature are worth a look."""
+    signature are worth a look.  `hung`: it had to be ended, which takes time."""
 
     calls: list[Any] | None
     signature: str
     most: int
+    hung: bool = False
 
 
 @dataclass(slots=True)
@@ -289,7 +290,8 @@ class Searcher:
     # --- deaths -------------------------------------------------------------------------------------------------
 
     def _killed(self, death: Death, signature: str) -> Killed:
-        return Killed(None, signature, ALIKE if death.kind is OutcomeKind.HUNG else _DEATHS_LOOKED_AT)
+        hung = death.kind is OutcomeKind.HUNG
+        return Killed(None, signature, ALIKE if hung else _DEATHS_LOOKED_AT, hung)
 
     def _worth(self, killed: Killed) -> bool:
         """Whether its calls are worth the way; others like it have gone before."""

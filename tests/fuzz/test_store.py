@@ -142,6 +142,8 @@ def test_options_stay_unless_they_are_given_anew(tmp_path: Path) -> None:
         expected = replace(before, max_time=5.0, max_runs=None, level=Level.HOSTILE)
         assert beginning.options == store.options == expected
     assert options_given(before, anew, {"disable", "exitfirst"}) == replace(before, disabled=frozenset())
+    far = replace(before, cluster="tcp://there:8786")
+    assert options_given(far, anew, {"seed"}).cluster and not options_given(far, anew, {"jobs"}).cluster
 
 
 def test_seeds_stay_and_more_can_be_added_which_are_replayed(tmp_path: Path) -> None:
