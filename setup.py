@@ -20,6 +20,7 @@ SOURCES = {
     "replayer._native.core": [
         f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages", "fault")
     ],
+    "fuzz._native.core": [f"fuzz/_native/{name}.c" for name in ("module", "variants")],
 }
 if sys.platform == "linux":
     SOURCES["replayer._native.cover"] = ["replayer/_native/cover.c"]  # no module: a library that targets see

@@ -37,7 +37,7 @@ from replayer.target import Target
 
 __all__ = ["Batch", "Engine", "Suspect", "bases"]
 
-_POOL = 24  # base sequences of a batch
+_POOL, _FEWEST = 24, 6  # base sequences of a batch
 _PATIENCE = 8  # batches without anything new, after which fewer sequences are watched closely
 _RECENT = 4  # batches for which the operands of a sequence kept are tried one by one
 _TRIED = 0.3  # of the sequences then
@@ -172,7 +172,9 @@ class Engine:
         env = self._env
         env.seed(random)
         env.corpus = [*self.seeds, *[kept.calls for kept in self.kept.kept[-200:]]]
-        bases = _POOL if level is not Level.CONFORMING else max(_POOL, size // 8)
+        bases = min(_POOL, max(_FEWEST, size // 4))
+        if level is Level.CONFORMING:
+            bases = max(bases, size // 8)
         pool = [self._base(random, level) for _ in range(bases)]
         recent = self.kept.recent(number - _RECENT) if level is not Level.CONFORMING else []
         draw = random.random
@@ -297,10 +299,16 @@ class Engine:
         """One sequence of a batch, made again."""
         return next(calls for at, calls in self.sequences(number, level, size) if at == index)
 
+    def is_news(self, methods: tuple[str, ...], trouble: str, level: Level) -> bool:
+        """Whether what a sequence of these methods showed is trouble at this level, and not seen often before."""
+        if level is Level.HOSTILE and trouble.startswith(REFUSES) and self.protocol[methods].legal < len(methods):
+            return False  # whoever breaks the protocol may be told so
+        return self._reported[f"{trouble} at level {level}"] < ALIKE
+
     def report(self, batch: Batch, index: int, calls: list[Call], trouble: str, level: Level) -> None:
         """Take what a sequence showed for a suspect, unless it is no trouble at this level or was seen before."""
         if level is Level.HOSTILE and trouble.startswith(REFUSES) and self._legal_length(calls) < len(calls):
-            return  # whoever breaks the protocol may be told so
+            return
         signature = f"{trouble} at level {level}"
         self._reported[signature] += 1
         if self._reported[signature] <= ALIKE:

@@ -25,8 +25,8 @@ _USED = 16  # handles that looking at a sequence may use up, where each leaks on
 
 
 def due(number: int) -> bool:
-    """Whether a batch of this number is looked at: the first ones, then one in eight."""
-    return number < 4 or number % 8 == 0
+    """Whether a batch of this number is looked at: the first ones, then one in sixteen."""
+    return number < 4 or number % 16 == 0
 
 
 class Growth:

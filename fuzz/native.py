@@ -15,17 +15,19 @@ played twice.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Collection, Iterable
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
-from itertools import islice
 from typing import NamedTuple
 
 from fuzz.comparisons import Operands
 from fuzz.engine import Batch, Engine
 from fuzz.growth import Growth
-from fuzz.mutators import MUTATORS
 from fuzz.schedule import Kept
+from fuzz.variants import EACH, Made, Source, Variants
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
@@ -43,27 +45,23 @@ SAMPLE = 64
 PLAYED = 32 * SAMPLE
 """One sequence in so many is played by the player, with its oracles looking; without the core one in `SAMPLE`."""
 
-_NAMES = tuple(MUTATORS)
+_TELLING = 4  # features that nobody else has: the more, the more often a sequence is drawn
 _SEGMENT = 64  # sequences between two looks at the time
 
 
 class _Plan(NamedTuple):
     """What is known of the sequences of a batch, by their place in the list.
 
-    `first`: how many sequences the earlier batches had.  `indexes`: their numbers in the batch.  `calls`: how many
-    they have.  `ends`: places of those that reach the call that ends the protocol.  `strict`: places of those
-    whose texts are watched closely, `played` of those that the player plays.  `used`: the mutators of each, by
-    their numbers.
+    `first`: how many sequences the earlier batches had.  `strict`: places of those whose texts are watched
+    closely, `played` of those that the player plays.  `own`: the mutators that made each source.
     """
 
     number: int
     first: int
-    indexes: list[int]
-    calls: list[int]
-    ends: list[int]
     strict: list[int]
     played: list[int]
-    used: list[list[int]]
+    own: list[list[str]]
+    made: Made
 
 
 class NativeBatches:
@@ -83,9 +81,14 @@ class NativeBatches:
         self._closes_handles = final is not None and final.handle is not None
         self._growth = Growth(self._screening)
         self._cover = target.cover
-        self._numbers = {id(mutator): number for number, mutator in enumerate(MUTATORS.values())}
-        self._known: _Plan | None = None  # what is in the list of sequences, if this process made it
-        self._made: list[list[Call]] = []
+        self._variants = Variants(engine.contract, engine.environment, self._fragments)
+        if self._variants.compiled:  # which has not this one
+            engine.environment.shares.base["change-thread"] *= EACH
+            engine.environment.weigh()
+        self._slot = target.interface.slot
+        self._names = [method.name for method in target.interface.slots]
+        self._known: _Plan | None = None  # what is in the list of sequences, once this process knows
+        self._mine = False  # and has made it
         self._many_handles = any(map(_has_many_handles, engine.seeds))
 
     def restore(self, fresh: Iterable[Kept]) -> None:
@@ -95,6 +98,7 @@ class NativeBatches:
             self._engine.keep(kept)
             packed.append(self._fragments.sequence(kept.calls))
         self._engine.reweigh()
+        self._variants.refresh()
         self._screen_apart(packed)
 
     def _screen_apart(self, packed: Iterable[bytes]) -> None:
@@ -105,40 +109,46 @@ class NativeBatches:
 
     def make(self, number: int, level: Level, size: int, start: int, until: int) -> None:
         """Make sequences `start` to `until` of a batch and put them into the list, with their plan."""
-        engine, terminal = self._engine, self._engine.contract.terminal
-        used, avoid = engine.environment.used, engine.avoid
-        pack_one, pack_any = self._fragments.sequence, self._fragments.any_sequence
-        plan = _Plan(number, number * size, [], [], [], [], [], [])
-        every = PLAYED if self._screening.compiled else SAMPLE
-        packed: list[bytes] = []
-        made: list[list[Call]] = []
-        numbers = self._numbers
-        for index, calls in islice(engine.sequences(number, level, size), start, until):
-            if avoid and any((call.method, call.args) in avoid for call in calls):
+        engine, environment, slot = self._engine, self._engine.environment, self._slot
+        each = EACH if self._variants.compiled else 1
+        sources: list[Source] = []
+        own: list[list[str]] = []
+        for at, calls in engine.sequences(number, level, -(-size // each)):  # all: pieces of one go into others
+            plain = not environment.threaded and not (self._many_handles and _has_many_handles(calls))
+            if not plain and any((call.method, call.args) in engine.avoid for call in calls):
                 continue
-            place = len(packed)
-            if engine.environment.threaded or (self._many_handles and _has_many_handles(calls)):
+            base = at * each
+            sources.append(
+                Source(
+                    self._fragments.sequence(calls) if plain else self._fragments.any_sequence(calls),
+                    base,
+                    max(0, start - base),
+                    max(0, min(each if plain else 1, until - base)),
+                    plain,
+                    [] if self._variants.compiled else [slot[call.method] for call in calls],
+                    environment.operands,
+                )
+            )
+            own.append([mutator.name for mutator in environment.used])
+        avoid = [Call(method, args) for method, args in engine.avoid]
+        made = self._variants.make(sources, engine.seed * 1_000_003 + number, level, avoid)
+        plan = _Plan(number, number * size, [], [], own, made._replace(packed=b""))
+        every = PLAYED if self._variants.compiled else SAMPLE
+        for place, (index, origin) in enumerate(zip(_numbers(made.numbers), _numbers(made.origins), strict=True)):
+            if not sources[origin].plain:
                 plan.played.append(place)
-                packed.append(pack_any(calls))
-            else:
-                packed.append(pack_one(calls))
-                if (plan.first + index) % SAMPLE == 0:
-                    (plan.strict if (plan.first + index) % every else plan.played).append(place)
-            made.append(calls)
-            plan.indexes.append(index)
-            plan.calls.append(len(calls))
-            if calls[-1][0] in terminal or any(call[0] in terminal for call in calls):
-                plan.ends.append(place)
-            plan.used.append([numbers[id(mutator)] for mutator in used])
+            elif (plan.first + index) % SAMPLE == 0:
+                (plan.strict if (plan.first + index) % every else plan.played).append(place)
         self._sequences.clear()
         self._results.clear()
-        self._sequences.extend([*packed, pack(plan)])
-        self._known, self._made = plan, made
+        self._sequences.extend_packed(len(made.ends), made.packed)
+        self._sequences.append(pack(plan))
+        self._known, self._mine = plan, True
 
     def play(self, deadline: float | None) -> None:
         """Play what has no result yet, up to the deadline (time.monotonic seconds)."""
         place, plan = len(self._results), self._known or self._taken_over()
-        count = len(plan.indexes)
+        count = len(plan.made.ends)
         played, strict = set(plan.played), set(plan.strict)
         apart = iter([*(at for at in sorted(played | strict) if at >= place), count])
         following = next(apart)
@@ -160,7 +170,7 @@ class NativeBatches:
         """
         plan = self._plan
         results = list(self._results)
-        if len(results) < len(plan.indexes) or not all(results):
+        if len(results) < len(plan.made.ends) or not all(results):
             return []
         played = set(plan.played)
         places = [place for place in range(len(results)) if place not in played]
@@ -177,35 +187,54 @@ class NativeBatches:
     def next(self) -> int | None:
         """The number in its batch of the first sequence that has no result, None if all have one."""
         plan, place = self._plan, len(self._results)
-        return plan.indexes[place] if place < len(plan.indexes) else None
+        return _numbers(plan.made.numbers)[place] if place < len(plan.made.ends) else None
 
     def judged(self, level: Level) -> Batch:
         """What the batch has come to so far."""
-        plan = self._plan
+        plan, made = self._plan, self._plan.made
         batch = Batch(plan.number)
         results = list(self._results)
         by_player = set(plan.played)
-        looked_at = [
-            place for place, result in enumerate(results) if result and (place in by_player or is_odd(result))
-        ]
-        for place in looked_at:
-            calls, result = self._calls(place), results[place]
-            troubles = unpack(result) if place in by_player else self._troubles(calls, screened(result))
-            for trouble in troubles:
-                self._engine.report(batch, plan.indexes[place], calls, trouble, level)
+        numbers, calls = _numbers(made.numbers), _numbers(made.calls)
+        ends = list(itertools.accumulate(calls))  # of each one's methods
+        slots = array("H", made.slots)
+
+        def methods(place: int) -> tuple[str, ...]:
+            return tuple([self._names[slot] for slot in slots[ends[place] - calls[place] : ends[place]]])
+
+        news: list[tuple[int, str]] = []
         for place, result in enumerate(results):
-            if result and place not in by_player and is_fresh(result):
-                mutators = [_NAMES[number] for number in plan.used[place]]
-                operands = _operands(screened(result).compared)
-                batch.fresh.append(Kept(self._calls(place), mutators, plan.number, operands=operands))
-        played = {place for place, result in enumerate(results) if result}
+            if not result:
+                continue
+            if place in by_player:
+                news += ((place, trouble) for trouble in unpack(result))
+            elif is_odd(result):
+                seen, odd = screened(result), methods(place)
+                troubles = self._troubles(odd, seen)
+                news += ((place, t) for t in troubles if self._engine.is_news(odd, t, level))
+        fresh = [p for p, result in enumerate(results) if result and p not in by_player and is_fresh(result)]
+        wanted = self._sequences.pick({*fresh, *(place for place, _ in news)})
+        unpacked = {place: unpack_calls(blob, self._interface) for place, blob in wanted.items()}
+        for place, trouble in news:
+            self._engine.report(batch, numbers[place], unpacked[place], trouble, level)
+        origins = _numbers(made.origins)
+        for place in fresh:
+            mutators = [*plan.own[origins[place]], *made.used_in(place)]
+            seen = screened(results[place])
+            features = [f"{plan.number}.{numbers[place]}.{n}" for n in range(min(seen.places, _TELLING))]
+            kept = Kept(unpacked[place], mutators, plan.number, features, _operands(seen.compared))
+            batch.fresh.append(kept)
+        played = [place for place, result in enumerate(results) if result]
         batch.done = len(played)
-        batch.calls = sum(plan.calls[place] for place in played)
-        batch.ended = len(played.intersection(plan.ends))
-        if self._made:
-            methods = (tuple([call.method for call in self._made[place]]) for place in played)
-            batch.transitions = self._engine.protocol.transitions(methods)
-        batch.applied.update(_NAMES[number] for used in plan.used for number in used)
+        batch.calls = sum([calls[place] for place in played])
+        batch.ended = sum([made.ends[place] for place in played])
+        if self._mine and made.steps:
+            batch.transitions = Counter({(state, method): times for state, method, times in made.steps})
+        elif self._mine:
+            batch.transitions = self._engine.protocol.transitions(map(methods, played))
+        batch.applied.update(made.applied())
+        for origin, times in Counter(origins).items():
+            batch.applied.update(dict.fromkeys(plan.own[origin], times))
         return batch
 
     @property
@@ -213,7 +242,8 @@ class NativeBatches:
         """That of the sequences in the list, whoever made them."""
         if self._known is None:
             last = len(self._sequences) - 1
-            self._known = _Plan(*unpack(self._sequences.pick((last,))[last]))
+            plan = _Plan(*unpack(self._sequences.pick((last,))[last]))
+            self._known = plan._replace(made=Made(*plan.made))
         return self._known
 
     def _taken_over(self) -> _Plan:
@@ -225,30 +255,28 @@ class NativeBatches:
         return plan
 
     def _calls(self, place: int) -> list[Call]:
-        if self._made:
-            return self._made[place]
         return unpack_calls(self._sequences.pick((place,))[place], self._interface)
 
     def _play(self, place: int) -> None:
-        number = self._plan.indexes[place] + self._plan.first
+        number = _numbers(self._plan.made.numbers)[place] + self._plan.first
         journal = Numbered(self._journal, place)
         trouble = self._engine.screen.strictly(self._calls(place), journal, identity=number % PLAYED == 0)
         if self._cover is not None:
             self._cover.forget()  # what the player reaches is nothing for the next sequence to boast of
         self._results.append(pack([trouble] if trouble else []))
 
-    def _troubles(self, calls: list[Call], seen: Screened) -> list[str]:
+    def _troubles(self, methods: Sequence[str], seen: Screened) -> list[str]:
         """What looks wrong, each by its signature."""
         screen, troubles = self._engine.screen, []
         if not seen.complete:
             troubles.append("a call that cannot be screened")
-        for call, value in zip(calls, seen.values, strict=False):
-            if value < 0 and (trouble := screen.odd_answer(call.method, value)):
+        for method, value in zip(methods, seen.values, strict=False):
+            if value < 0 and (trouble := screen.odd_answer(method, value)):
                 troubles.append(trouble)
                 break
         if seen.closed_twice:
             troubles.append("handle closed twice")
-        if seen.left_open & self._owned(calls):
+        if seen.left_open and self._closes_handles:
             troubles.append("handle left open")
         if seen.released:
             troubles.append("references left")
@@ -256,18 +284,9 @@ class NativeBatches:
             troubles.append("slow")
         return troubles
 
-    def _owned(self, calls: list[Call]) -> int:
-        """Handles that are the target's to close: those it was given before the protocol had ended."""
-        owned = 0
-        if not self._closes_handles:
-            return owned
-        for call in calls:
-            for argument in call.args:
-                if argument.__class__ is Handle and argument.token >= 0:
-                    owned |= 1 << argument.token
-            if call.method in self._engine.contract.terminal:
-                break
-        return owned
+
+def _numbers(packed: bytes) -> array[int]:
+    return array("I", packed)
 
 
 def _operands(compared: Iterable[tuple[int, int, int]]) -> list[Operands]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from recorder import native
 from recorder.calls import Call, Handle
-from recorder.contract import fits
+from recorder.contract import contract_of, fits
 from recorder.endings import give_in
 from replayer.batches import unpack_calls
 from replayer.compiled import describe
@@ -36,9 +36,9 @@ __all__ = ["SYMBOLS", "Screened", "Screening", "is_fresh", "is_odd", "screened"]
 SYMBOLS = 8
 """Handles from 0 up that a screened sequence may have; negative ones are their own values."""
 
-_RESULT = struct.Struct("=IIqQIIIIII")  # SynScreened
+_RESULT = struct.Struct("=IIqQIIIHHII")  # SynScreened
 _OPERANDS = struct.Struct("=QQQ")
-_ODD, _FRESH = operator.itemgetter(slice(32, 33)), operator.itemgetter(slice(36, 40))  # of a result
+_ODD, _FRESH = operator.itemgetter(slice(32, 33)), operator.itemgetter(slice(36, 38))  # of a result
 _DONE = 0
 _SCREENED, _NO_ROOM, _REFUSED, _NO_LIST = range(4)  # SynScreenStatus
 _UNFIT, _NO_HANDLE = 4, 5  # SynStatus
@@ -48,10 +48,12 @@ class Screened(NamedTuple):
     """What came of a sequence.
 
     `values`: what the calls returned, signed where their type is.  `complete`: all could be made.  `released`:
-    what the last Release answered.  `left_open`, `closed_twice`: bit n stands for handle n.  `odd`: something is
-    out of the ordinary: an answer is negative, a handle is left open, it took long, and so on.  `fresh`: how much
-    it showed for the first time: code of the target, what calls answer in a row, states; 0 without the compiled
-    core.  `compared`: pairs of numbers of so many bytes that the target compared in a sequence that is fresh.
+    what the last Release answered.  `left_open`, `closed_twice`: bit n stands for handle n; one that is given when
+    the protocol has ended is nobody's to close.  `odd`: something is out of the ordinary: an answer is negative, a
+    handle is left open, it took long, and so on.  `fresh`: how much it showed for the first time: code of the
+    target, what calls answer in a row, states; 0 without the compiled core.  `places`: how much of this is more
+    than the same as before another number of times.  `compared`: pairs of numbers of so many bytes that the target
+    compared in a sequence that is fresh.
     """
 
     values: tuple[int, ...]
@@ -62,16 +64,19 @@ class Screened(NamedTuple):
     closed_twice: int
     odd: bool
     fresh: int = 0
+    places: int = 0
     compared: tuple[tuple[int, int, int], ...] = ()
 
 
 def screened(blob: bytes) -> Screened:
     """A result of the list.  Raises struct.error where the target has written over it."""
-    made, status, released, elapsed, left_open, closed_twice, odd, fresh, compared, _ = _RESULT.unpack_from(blob)
+    made, status, released, elapsed, left_open, closed_twice, odd, fresh, places, compared, _ = (
+        _RESULT.unpack_from(blob)
+    )
     values = struct.unpack_from(f"={made}q", blob, _RESULT.size)
     complete, start = status == _DONE, _RESULT.size + 8 * made
     pairs = tuple(_OPERANDS.unpack_from(blob, start + at * _OPERANDS.size) for at in range(compared))
-    return Screened(values, complete, released, elapsed, left_open, closed_twice, bool(odd), fresh, pairs)
+    return Screened(values, complete, released, elapsed, left_open, closed_twice, bool(odd), fresh, places, pairs)
 
 
 def is_odd(blob: bytes) -> bool:
@@ -81,7 +86,7 @@ def is_odd(blob: bytes) -> bool:
 
 def is_fresh(blob: bytes) -> bool:
     """Whether a result shows something for the first time."""
-    return bool(_FRESH(blob) != b"\0\0\0\0")
+    return bool(_FRESH(blob) != b"\0\0")
 
 
 class Screening:
@@ -101,7 +106,9 @@ class Screening:
                 self._player(Guard.RING)
                 iid = uuid.UUID(target.interface.iid).bytes_le
                 cover = target.cover.functions if target.cover else (0, 0, 0)
-                self._screen = self._core.screen(target.entry, iid, *cover, target.state)
+                terminal = contract_of(target.interface).terminal
+                ending = bytes(method.name in terminal for method in target.interface.slots)
+                self._screen = self._core.screen(target.entry, iid, ending, *cover, target.state)
         self._by_ctypes = _ByCtypes(target, self._cells, self._slow_ns)
 
     @property
@@ -168,6 +175,7 @@ class _ByCtypes:
         self._target = target
         self._slow_ns = slow_ns
         self._methods = {method.name: method for method in target.interface.slots}
+        self._terminal = contract_of(target.interface).terminal
         self._note: Callable[[int, int], None] = lambda a, b: struct.pack_into("=QQ", cells, 0, a, b)
 
     def play(self, sequences: SharedList, results: SharedList, start: int, stop: int) -> None:
@@ -188,6 +196,7 @@ class _ByCtypes:
         handles = instance.handles
         values: list[int] = []
         given = 0
+        ended = False
         status = _DONE
         for at, call in enumerate(calls):
             status = self._unmakeable(call)
@@ -195,8 +204,9 @@ class _ByCtypes:
                 break
             args = [handles.live(a) if isinstance(a, Handle) else a for a in call.args]
             for argument in call.args:
-                if isinstance(argument, Handle) and argument.token >= 0:
+                if isinstance(argument, Handle) and argument.token >= 0 and not ended:
                     given |= 1 << argument.token
+            ended = ended or call.method in self._terminal
             note(Phase.CALLS, number | at)
             answer: Any = instance.methods[call.method](*args)
             answer = (answer[0] if isinstance(answer, tuple) else answer) or 0
@@ -211,7 +221,7 @@ class _ByCtypes:
         elapsed = time.perf_counter_ns() - started
         odd = status != _DONE or released != 0 or bool(left or twice) or min(values, default=0) < 0
         odd = odd or 0 < self._slow_ns <= elapsed
-        head = _RESULT.pack(len(values), status, released, elapsed, left, twice, odd, 0, 0, 0)
+        head = _RESULT.pack(len(values), status, released, elapsed, left, twice, odd, 0, 0, 0, 0)
         return head + struct.pack(f"={len(values)}q", *values)
 
     def _unmakeable(self, call: Call) -> int:

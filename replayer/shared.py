@@ -63,6 +63,13 @@ class SharedList:
         self._map[end : end + len(added)] = added
         HEAD.pack_into(self._map, 0, count, end + len(added))
 
+    def extend_packed(self, count: int, packed: bytes) -> None:
+        """Append so many that lie behind each other as they do in the file, each behind its length."""
+        there, end = HEAD.unpack_from(self._map)
+        self.make_room(end + len(packed))
+        self._map[end : end + len(packed)] = packed
+        HEAD.pack_into(self._map, 0, there + count, end + len(packed))
+
     def __len__(self) -> int:
         return min(int(HEAD.unpack_from(self._map)[0]), len(self._map) // LENGTH.size)
 

@@ -215,12 +215,14 @@ static uint32_t collect_equal(int keep) {
 
 static uint32_t collect_all(int keep) {
     const uint32_t count = used < CELLS ? used : CELLS;
-    uint32_t new, i;
+    const uint64_t before = reached;
+    uint32_t new, places, i;
     cells[0] = 0;
     new = collect(cells, seen, count, keep) + collect_equal(keep);
     for (i = 0; i < module_count; i++)
         new += collect(modules[i].cells, modules[i].seen, modules[i].size, keep);
-    return new;
+    places = (uint32_t)(reached - before);
+    return (new < UINT16_MAX ? new : UINT16_MAX) | (places < UINT16_MAX ? places : UINT16_MAX) << 16;
 }
 
 SEEN_BY_ALL uint32_t syn_cover_collect(void) {

@@ -19,7 +19,8 @@ typedef struct SynOperands {
     uint64_t one, other, size;
 } SynOperands;
 
-/* How many features are new since this was asked last.  What is counted from here on belongs to the next sequence. */
+/* How many features are new since this was asked last, and (in the upper 16 bits) how many places among them were never
+ * reached before.  What is counted from here on belongs to the next sequence. */
 uint32_t syn_cover_collect(void);
 
 /* Have what was counted since then forgotten instead. */

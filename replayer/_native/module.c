@@ -152,17 +152,17 @@ static void free_screen(PyObject *capsule) {
 static PyObject *make_screen(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     SynScreen *screen;
     PyObject *capsule;
-    Py_buffer iid;
+    Py_buffer iid, terminal;
     SynCover cover;
     void *factory, *state;
     (void)self;
-    if (count != 6)
-        return wrong_count("screen(factory, iid, collect, watch, operands, state)");
+    if (count != 7)
+        return wrong_count("screen(factory, iid, terminal, collect, watch, operands, state)");
     factory = PyLong_AsVoidPtr(args[0]);
-    cover.collect = (uint32_t(*)(void))(uintptr_t)PyLong_AsVoidPtr(args[2]);
-    cover.watch = (void (*)(int))(uintptr_t)PyLong_AsVoidPtr(args[3]);
-    cover.operands = (uint32_t(*)(SynOperands *, uint32_t))(uintptr_t)PyLong_AsVoidPtr(args[4]);
-    state = PyLong_AsVoidPtr(args[5]);
+    cover.collect = (uint32_t(*)(void))(uintptr_t)PyLong_AsVoidPtr(args[3]);
+    cover.watch = (void (*)(int))(uintptr_t)PyLong_AsVoidPtr(args[4]);
+    cover.operands = (uint32_t(*)(SynOperands *, uint32_t))(uintptr_t)PyLong_AsVoidPtr(args[5]);
+    state = PyLong_AsVoidPtr(args[6]);
     if (PyErr_Occurred())
         return NULL;
     if (PyObject_GetBuffer(args[1], &iid, PyBUF_SIMPLE) != 0)
@@ -172,8 +172,14 @@ static PyObject *make_screen(PyObject *self, PyObject *const *args, Py_ssize_t c
         PyErr_SetString(PyExc_ValueError, "an address and 16 bytes are needed");
         return NULL;
     }
-    screen = syn_screen_new((SynFactory)(uintptr_t)factory, iid.buf, &cover, (SynState)(uintptr_t)state);
+    if (PyObject_GetBuffer(args[2], &terminal, PyBUF_SIMPLE) != 0) {
+        PyBuffer_Release(&iid);
+        return NULL;
+    }
+    screen = syn_screen_new((SynFactory)(uintptr_t)factory, iid.buf, terminal.buf, (size_t)terminal.len, &cover,
+                            (SynState)(uintptr_t)state);
     PyBuffer_Release(&iid);
+    PyBuffer_Release(&terminal);
     if (screen == NULL)
         return PyErr_NoMemory();
     capsule = PyCapsule_New(screen, SCREEN, free_screen);
@@ -274,8 +280,8 @@ static PyMethodDef methods[] = {
      "make calls; gives (status, made, read, references, handed)"},
     {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
     {"screen", FASTCALL(make_screen), METH_FASTCALL,
-     "screen(factory, iid, collect, watch, operands, state): what screens the objects of a factory (screen.h); the\n"
-     "functions are addresses, 0 for none"},
+     "screen(factory, iid, terminal, collect, watch, operands, state): what screens the objects of a factory\n"
+     "(screen.h); the functions are addresses, 0 for none"},
     {"play_list", FASTCALL(play_list), METH_FASTCALL,
      "play_list(screen, player, sequences, results, journal, number, stop, slow): play sequences of a list; gives\n"
      "(status, number, needed, answer)"},

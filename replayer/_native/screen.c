@@ -227,13 +227,13 @@ static void look_at(Handles *handles, uint64_t given) {
 }
 
 /* At the end: what is to be said of the handles that were given, and all of them open again. */
-static int settle(Handles *handles, uint64_t given, SynScreened *result) {
+static int settle(Handles *handles, uint64_t given, uint64_t owned, SynScreened *result) {
     unsigned n;
     for (n = 0; given != 0; n++, given >>= 1) {
         if (!(given & 1))
             continue;
         if (handles->fate[n] == OPEN)
-            result->left_open |= 1u << n;
+            result->left_open |= (uint32_t)(owned & (uint64_t)1 << n);
         else if (handles->fate[n] == PLANTED && stranger_lost(handles, n))
             result->closed_twice |= 1u << n;
         if (handles->fate[n] != OPEN && reopen_handle(handles, n) != 0)
@@ -322,8 +322,9 @@ static int64_t told_apart(Features *features, uint32_t slot, int64_t answer) {
     return answer;
 }
 
+/* How many pairs of calls, and states, are new. */
 static uint32_t new_features(Features *features, const uint32_t *slots, const int64_t *values, const uint64_t *states,
-                             size_t calls) {
+                             size_t calls, uint32_t *new_states) {
     uint64_t before = 0;
     uint32_t new = 0;
     size_t n;
@@ -332,7 +333,7 @@ static uint32_t new_features(Features *features, const uint32_t *slots, const in
         new += is_new(features, KIND_PAIR, mixed(before, call));
         before = call;
         if (states != NULL && (n == 0 || states[n] != states[n - 1]))
-            new += is_new(features, KIND_STATE, states[n]);
+            *new_states += is_new(features, KIND_STATE, states[n]);
     }
     return new;
 }
@@ -344,6 +345,7 @@ struct SynScreen {
     SynCover cover;
     SynState state;
     uint8_t iid[16];
+    uint8_t terminal[SYN_MAX_SLOTS];
     int64_t *values, *spare;
     uint32_t *slots;
     uint64_t *states;
@@ -353,11 +355,13 @@ struct SynScreen {
     Features features;
 };
 
-SynScreen *syn_screen_new(SynFactory factory, const uint8_t *iid, const SynCover *cover, SynState state) {
+SynScreen *syn_screen_new(SynFactory factory, const uint8_t *iid, const uint8_t *terminal, size_t slots,
+                          const SynCover *cover, SynState state) {
     SynScreen *screen = calloc(1, sizeof *screen);
     if (screen == NULL)
         return NULL;
     screen->factory = factory;
+    memcpy(screen->terminal, terminal, slots < SYN_MAX_SLOTS ? slots : SYN_MAX_SLOTS);
     if (cover != NULL)
         screen->cover = *cover;
     screen->state = state;
@@ -428,12 +432,38 @@ static int make_room(SynScreen *screen, size_t bytes) {
     return 0;
 }
 
-/* Play a sequence; `calls` of it were made. */
+static uint16_t at_most(uint32_t number) {
+    return (uint16_t)(number < UINT16_MAX ? number : UINT16_MAX);
+}
+
+static void look_for_news(SynScreen *screen, size_t calls, SynScreened *result) {
+    uint32_t states = 0, code = 0, pairs;
+    pairs = new_features(&screen->features, screen->slots, screen->values, screen->state != NULL ? screen->states : NULL,
+                         calls, &states);
+    if (screen->cover.collect != NULL)
+        code = screen->cover.collect();
+    result->fresh = at_most(pairs + states + (code & UINT16_MAX));
+    result->places = at_most(states + (code >> 16) + (screen->cover.collect == NULL ? pairs : 0));
+}
+
+/* Which of these calls ends the protocol, counted from 1; 0 if none does. */
+static int has_ended(const SynScreen *screen, const uint32_t *slots, size_t calls) {
+    size_t n;
+    for (n = 0; n < calls; n++) {
+        if (screen->terminal[slots[n]])
+            return (int)n + 1;
+    }
+    return 0;
+}
+
+/* Play a sequence. */
 static SynScreenStatus play_once(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size,
                                  SynScreened *result) {
     SynPlay play;
     SynStatus status = SYN_STOPPED;
     size_t calls = 0, read = 0;
+    uint64_t owned = 0;
+    int ended = 0;
     const uint64_t started = now_ns();
     memset(result, 0, sizeof *result);
     memset(&play, 0, sizeof play);
@@ -459,6 +489,12 @@ static SynScreenStatus play_once(SynScreen *screen, SynBatch *batch, const uint8
         play.states = screen->state != NULL ? screen->states + calls : NULL;
         play.capacity = screen->capacity - calls;
         status = syn_play(batch->player, &play);
+        if (!ended) { /* only the last one of these was given a handle, if any was */
+            const uint64_t before = owned;
+            owned = play.given;
+            if ((ended = has_ended(screen, play.slots, play.made)) != 0 && ended < (int)play.made)
+                owned = before;
+        }
         calls += play.made;
         read += play.read;
         look_at(&screen->handles, play.given);
@@ -466,16 +502,13 @@ static SynScreenStatus play_once(SynScreen *screen, SynBatch *batch, const uint8
     batch->journal[0] = PHASE_ENDING;
     result->released = syn_play_release(&play);
     look_at(&screen->handles, play.given);
-    if (settle(&screen->handles, play.given, result) != 0)
+    if (settle(&screen->handles, play.given, owned, result) != 0)
         return SYN_NO_RESOURCES;
     result->made = (uint32_t)calls;
     result->status = (uint32_t)status;
     result->elapsed = now_ns() - started;
     result->odd = is_odd(result, screen->values, batch->slow);
-    result->fresh = new_features(&screen->features, screen->slots, screen->values,
-                                 screen->state != NULL ? screen->states : NULL, calls);
-    if (screen->cover.collect != NULL)
-        result->fresh += screen->cover.collect();
+    look_for_news(screen, calls, result);
     return SYN_SCREENED;
 }
 

@@ -41,11 +41,12 @@ typedef struct SynScreened {
     uint32_t status;       /* SynStatus: SYN_DONE if all were */
     int64_t released;      /* what the last Release answered, -1 if none was made */
     uint64_t elapsed;      /* ns */
-    uint32_t left_open;    /* bit n: handle n was given and is open at the end */
+    uint32_t left_open;    /* bit n: handle n was given before the protocol had ended, and is open at the end */
     uint32_t closed_twice; /* bit n: handle n was closed more than once */
     uint32_t odd;          /* 0 if nothing of this is out of the ordinary: all calls made, none answered a negative number,
                               nothing left, nothing open, not slow */
-    uint32_t fresh;        /* how much it showed for the first time */
+    uint16_t fresh;        /* how much it showed for the first time */
+    uint16_t places;       /* and how much of this is more than a number of times: places, states; pairs where nothing counts */
     uint32_t compared;
     uint32_t reserved;
 } SynScreened;
@@ -74,9 +75,11 @@ typedef struct SynBatch {
     int32_t answer;
 } SynBatch;
 
-/* `factory` gives objects that speak the interface `iid`; `cover` and `state` may be NULL.  NULL if there is no memory or no
- * handle. */
-SynScreen *syn_screen_new(SynFactory factory, const uint8_t *iid, const SynCover *cover, SynState state);
+/* `factory` gives objects that speak the interface `iid`; `terminal` says of each of `slots` methods whether it ends the
+ * protocol: handles that are given after that are nobody's to close.  `cover` and `state` may be NULL.  NULL if there is no
+ * memory or no handle. */
+SynScreen *syn_screen_new(SynFactory factory, const uint8_t *iid, const uint8_t *terminal, size_t slots,
+                          const SynCover *cover, SynState state);
 void syn_screen_free(SynScreen *screen);
 
 SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch);

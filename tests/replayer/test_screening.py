@@ -175,7 +175,7 @@ def test_both_cores_see_the_same(library: Callable[[str], Path], screen: Screen,
     random = Random(4)
     contract = contract_of(CALLBACK)
     many = [generate.sequence(contract, random, level, 9) for level in Level for _ in range(60)]
-    seen = [each._replace(elapsed_ns=0, fresh=0) for each in screen("leaky_handle", *many)]
+    seen = [each._replace(elapsed_ns=0, fresh=0, places=0) for each in screen("leaky_handle", *many)]
     assert [len(each.values) for each in seen] == list(map(len, many))
     _kept.append(seen)
     assert len({each.left_open for each in seen}) > 1

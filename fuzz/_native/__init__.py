@@ -1,0 +1,1 @@
+"""The campaign's compiled core: variants of packed sequences (variants.h)."""
