@@ -12,14 +12,13 @@ from sequences import CALLBACK, calls
 from fuzz import generate
 from fuzz.mutators import MUTATORS, Environment
 from fuzz.variants import EACH, Made, Source, Variants
-from recorder import native
 from recorder.calls import Call, Handle
 from recorder.contract import Level, contract_of, fits, level_of
 from recorder.interface import Interface, Method, Parameter, Type
 from replayer.batches import Fragments, unpack_calls
 from replayer.shared import LENGTH
 
-pytestmark = pytest.mark.skipif(native.core_of("fuzz").module is None, reason="no compiled core")
+pytestmark = pytest.mark.native
 
 EVERY_TYPE = Interface(
     "IEvery",
