@@ -4,7 +4,8 @@
     child    python -m recorder.native_process FOLDER: record_native, then result.json, then the end at once
 
 A child that leaves no result has died, whatever its exit code says.  The provider's output goes where the parent's
-goes.  SIGTERM ends the child with its trace whole; so does Ctrl-C, which a terminal sends to both.
+goes.  SIGTERM ends the child with its trace whole; so does Ctrl-C, which a terminal sends to both.  When the
+parent is killed, Linux sends the child SIGTERM, and Windows ends it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +36,7 @@ from recorder.library import is_library
 from recorder.native_provider import TIMEOUT, NativeRun, record_native
 from recorder.provenance import captured
 from recorder.provider import current_folder_importable, module_version
+from recorder.windows_job import Job
 
 __all__ = ["Isolated", "record_isolated"]
 
@@ -76,6 +79,7 @@ def record_isolated(
         "timeout": timeout,
         "callback": callback,
         "overwrite": overwrite,
+        "parent": os.getpid(),
     }
     with tempfile.TemporaryDirectory(prefix="synctape-") as folder:
         Path(folder, "job.json").write_text(json.dumps(job), "utf-8")
@@ -101,7 +105,7 @@ def _run(folder: str, seconds: float) -> int | None:
     path = [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]
     command = [sys.executable, "-c", _BOOT, folder, *path]
     sys.stdout.flush()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process, contextlib.closing(Job(process)):
         deadline = time.monotonic() + seconds
         try:
             while time.monotonic() < deadline:
@@ -129,8 +133,9 @@ def main(folder: str) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # a killed parent leaves no child behind
     warnings.showwarning = _tell
+    job = json.loads(Path(folder, "job.json").read_text("utf-8"))
     try:
-        result = _do(json.loads(Path(folder, "job.json").read_text("utf-8")))
+        result = _do(job)
     except KeyboardInterrupt:
         result = {"interrupted": True}
     except SynctapeError as error:
@@ -142,6 +147,8 @@ def main(folder: str) -> None:
     made = Path(folder, "result.new")
     made.write_text(json.dumps(result), "utf-8")
     made.replace(Path(folder, "result.json"))
+    if sys.platform != "win32" and os.getppid() != job["parent"]:
+        shutil.rmtree(folder, ignore_errors=True)  # the parent was killed, and cannot
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgpack
 
@@ -110,7 +110,19 @@ def record_pointer(
         header = live_header(interface=interface)
     core = core_of("recorder").module
     recorded = _ThroughPython if core is None or not _fits(core, interface) else _Compiled
-    return recorded(address, path, interface, header, sync_event, sync_event_at, clock)
+    return recorded(_Wanted(address, path, interface, header, sync_event, sync_event_at, clock))
+
+
+class _Wanted(NamedTuple):
+    """What `record_pointer` was asked for."""
+
+    inner: int
+    path: str | os.PathLike[str]
+    interface: Interface
+    header: Header
+    sync_event: int | None
+    sync_event_at: int | None
+    clock: Sequence[int] | None
 
 
 class _Owner:
@@ -133,20 +145,16 @@ class _ThroughPython(_Owner):
 
     compiled = False
 
-    def __init__(
-        self,
-        inner: int,
-        path: str | os.PathLike[str],
-        interface: Interface,
-        header: Header,
-        sync_event: int | None,
-        sync_event_at: int | None,
-        clock: Sequence[int] | None,
-    ):
-        wrapped = com.wrap(inner, interface)
-        read = time.monotonic_ns if clock is None else iter(clock).__next__
-        self._writer = _Watching(path, header, clock=read, sync_event=sync_event, sync_event_at=sync_event_at)
-        callback = RecordingCallback(wrapped, interface=interface, writer=self._writer)
+    def __init__(self, wanted: _Wanted):
+        wrapped = com.wrap(wanted.inner, wanted.interface)
+        self._writer = _Watching(
+            wanted.path,
+            wanted.header,
+            clock=time.monotonic_ns if wanted.clock is None else iter(wanted.clock).__next__,
+            sync_event=wanted.sync_event,
+            sync_event_at=wanted.sync_event_at,
+        )
+        callback = RecordingCallback(wrapped, interface=wanted.interface, writer=self._writer)
         self._exposed = callback.expose()
         self.pointer = self._exposed.pointer
         wrapped.AddRef()
@@ -202,38 +210,29 @@ class _Compiled(_Owner):
 
     compiled = True
 
-    def __init__(
-        self,
-        inner: int,
-        path: str | os.PathLike[str],
-        interface: Interface,
-        header: Header,
-        sync_event: int | None,
-        sync_event_at: int | None,
-        clock: Sequence[int] | None,
-    ):
+    def __init__(self, wanted: _Wanted):
         self._core = core_of("recorder").module
-        self._path = os.fspath(path)
+        self._path = os.fspath(wanted.path)
         self._owns = True
-        host = com.wrap(inner, interface)
+        host = com.wrap(wanted.inner, wanted.interface)
         host.AddRef()
         try:
             self.pointer: int = self._core.record(
-                inner,
-                os.fsencode(path),
-                msgpack.packb((MAGIC, VERSION, describe_header(header))),
-                tuple(_iids(interface)),
-                tuple(_types(method) for method in interface.slots),
-                sync_event or 0,
-                sync_event_at or 0,
-                None if clock is None else tuple(clock),
+                wanted.inner,
+                os.fsencode(wanted.path),
+                msgpack.packb((MAGIC, VERSION, describe_header(wanted.header))),
+                tuple(_iids(wanted.interface)),
+                tuple(_types(method) for method in wanted.interface.slots),
+                wanted.sync_event or 0,
+                wanted.sync_event_at or 0,
+                None if wanted.clock is None else tuple(wanted.clock),
             )
         except BaseException as error:
             host.Release()
             if isinstance(error, OSError):
-                raise TraceError(str(error), path=path) from None
+                raise TraceError(str(error), path=wanted.path) from None
             if isinstance(error, ValueError):  # a NUL in the path
-                raise TraceError(f"cannot be written: {error}", path=path) from None
+                raise TraceError(f"cannot be written: {error}", path=wanted.path) from None
             raise
 
     @property

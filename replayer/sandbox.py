@@ -50,6 +50,7 @@ import msgpack
 from recorder.calls import OutcomeKind
 from recorder.endings import ending
 from recorder.errors import SynctapeError
+from recorder.windows_job import Job
 from replayer.faults import Fault, FaultFile, parse_fault
 from replayer.hang_watch import HEADING
 from replayer.sandbox_child import (
@@ -81,6 +82,7 @@ _REPORT_SECONDS = 60.0  # for a report that was begun: looking up its frames in 
 _REPORT_BYTES = 1 << 20  # that are kept of one
 _LONGEST_FRAME = 1 << 30  # bytes; more is not a reply but the target's damage
 _LONGEST_STEP = 0.05  # seconds between two looks at the journal and the process
+_INTERPRETER_BYTES = 64 << 20  # what a Python process of Windows commits by itself, and room to spare
 
 
 class ExecutorError(SynctapeError):
@@ -417,7 +419,7 @@ class _Child:
                 self._line, far = map(opened.enter_context, _socket_pair())
             self._process = _spawn(self._theirs, far, folder / "stack", added)
             self._opened = opened.pop_all()
-        self._job = _job_object(self._process, memory)
+        self._job = Job(self._process, None if memory is None else _INTERPRETER_BYTES + (memory << 20))
         _write_start(self._process, self._folder, self._theirs, far, added)
         if far is not None:
             far.close()
@@ -530,7 +532,7 @@ class _Child:
             _kill_session(self._process.pid)
         else:
             self._process.kill()
-            _close_job(self._job)
+            self._job.close()
         with contextlib.suppress(subprocess.TimeoutExpired):  # in the kernel's hands, and it does not let go
             self._process.wait(_GRACE_SECONDS)
         self._opened.close()
@@ -684,38 +686,3 @@ def _kill_session(pid: int) -> None:
         raise NotImplementedError
     with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody left in it
         os.killpg(pid, signal.SIGKILL)
-
-
-# ------------------------------------------------------------------------------------- Windows' job objects
-
-_INTERPRETER_BYTES = 64 << 20  # what a Python process commits by itself, and room to spare
-
-
-def _job_object(process: subprocess.Popen[bytes], memory: int | None) -> int:
-    """A job object around the process, so that its end is the end of all that the process starts.
-
-    Its handle; 0 on other systems, or where Windows gives none: the process then runs without.
-    """
-    job = 0
-    if sys.platform == "win32":
-        import ctypes
-        import struct
-
-        kernel32 = ctypes.WinDLL("kernel32")
-        kernel32.CreateJobObjectW.restype = ctypes.c_void_p
-        job = kernel32.CreateJobObjectW(None, None) or 0
-        flags = 0x2000 | 0x400  # KILL_ON_JOB_CLOSE, DIE_ON_UNHANDLED_EXCEPTION
-        flags |= 0x100 if memory is not None else 0  # PROCESS_MEMORY
-        most = _INTERPRETER_BYTES + ((memory or 0) << 20)
-        # JOBOBJECT_EXTENDED_LIMIT_INFORMATION (winnt.h) is class 9; its third member is the flags
-        limits = struct.pack("@qqINNINII6QNNNN", 0, 0, flags, *[0] * 12, most, 0, 0, 0)
-        kernel32.SetInformationJobObject(ctypes.c_void_p(job), 9, limits, len(limits))
-        kernel32.AssignProcessToJobObject(ctypes.c_void_p(job), ctypes.c_void_p(int(process._handle)))  # type: ignore[attr-defined]
-    return job
-
-
-def _close_job(job: int) -> None:
-    if sys.platform == "win32" and job:
-        import ctypes
-
-        ctypes.WinDLL("kernel32").CloseHandle(ctypes.c_void_p(job))
