@@ -20,7 +20,7 @@ from replayer.reports import reproduce_line, shown
 
 __all__ = ["Failure", "failure_of", "failures_section"]
 
-_DRAWN = 240  # calls of a failure's sequence
+_DRAWN, _DRAWN_IN_ALL, _DRAWN_ALWAYS = 240, 6000, 20  # calls: of one sequence, of all, of those after that
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,14 @@ def failures_section(failures: Sequence[Failure], gone: Sequence[str], interface
         "its arguments and its answer.",
         class_="lead",
     )
+    room = _DRAWN_IN_ALL
     for number, failure in enumerate(failures):
-        yield _one(failure, interface, number)
+        most = max(min(_DRAWN, room), _DRAWN_ALWAYS)
+        yield _one(failure, interface, number, most)
+        room -= min(most, len(failure.calls))
 
 
-def _one(failure: Failure, interface: Interface, number: int) -> Element:
+def _one(failure: Failure, interface: Interface, number: int, most: int) -> Element:
     name = f"{failure.code}-{failure.fingerprint}"
     badges = [element("span", failure.level, class_=f"badge {failure.level}")]
     if failure.excuse:
@@ -129,7 +132,7 @@ def _one(failure: Failure, interface: Interface, number: int) -> Element:
     if failure.reproduce:
         body.append(_command(f"reproduce-{number}", "Reproduce it", failure.reproduce))
     body.append(element("h3", f"The sequence, {len(failure.calls)} call{'s' * (len(failure.calls) != 1)}"))
-    body += _sequence(failure, interface, number)
+    body += _sequence(failure, interface, number, most)
     body += _told("Report of the sanitizer", failure.report)
     body += _told("Stack", failure.stack)
     body.append(_explained(failure.code))
@@ -162,15 +165,15 @@ def _explained(code: str) -> Element | None:
     return element("details", element("summary", f"What {code} means"), rows(paragraphs), class_="more")
 
 
-def _sequence(failure: Failure, interface: Interface, number: int) -> Iterator[Child]:
-    """The lanes, then all of it as a list."""
+def _sequence(failure: Failure, interface: Interface, number: int, most: int) -> Iterator[Child]:
+    """The lanes, then the same as a list; of a long one `most` calls around the failing one."""
     calls = failure.calls
     if not calls:
         yield empty("It has no calls.")
         return
     known = len(failure.outcomes) == len(calls)
     outcomes = list(failure.outcomes) if known else [None] * len(calls)
-    kept = _kept(len(calls), failure.number)
+    kept = _kept(len(calls), failure.number, most)
     drawn, listed, last = [], [], -1
     for at in kept:
         call, outcome, failing = calls[at], outcomes[at], at == failure.number
@@ -199,11 +202,11 @@ def _sequence(failure: Failure, interface: Interface, number: int) -> Iterator[C
     yield element("ol", listed, class_="calls")
 
 
-def _kept(count: int, failing: int) -> list[int]:
-    if count <= _DRAWN:
+def _kept(count: int, failing: int, most: int) -> list[int]:
+    if count <= most:
         return list(range(count))
-    first = max(0, min(failing - _DRAWN * 3 // 4, count - _DRAWN))
-    return sorted({0, 1, *range(first, min(first + _DRAWN, count))})
+    first = max(0, min(failing - most * 3 // 4, count - most))
+    return sorted({0, 1, *range(first, min(first + most, count))})
 
 
 def _answer(outcome: Outcome | None, method: Method, failing: bool) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def campaign_report(
             ("Time allowed", "no bound" if options.max_time is None else duration(options.max_time)),
             ("Sequences allowed", "no bound" if options.max_runs is None else f"{options.max_runs:,}"),
             *([("Oracles left out", ", ".join(sorted(options.disabled)))] if options.disabled else []),
+            *([("Jobs", str(options.jobs))] if options.jobs != 1 else []),
             ("Interface", f"{interface.name} {interface.iid}"),
+            ("Written", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
             ("synctape", _version()),
             ("Python", f"{platform.python_version()} ({sys.implementation.name})"),
             ("System", f"{platform.system()} {platform.release()}, {platform.machine()}"),

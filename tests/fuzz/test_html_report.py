@@ -203,6 +203,16 @@ def test_a_long_sequence_is_shown_around_its_failing_call() -> None:
     assert len(text) < 1_000_000
 
 
+@pytest.mark.slow
+def test_many_long_failures_make_no_huge_page() -> None:
+    sequence = [Call("Progress", ("x" * 500, n, 9000)) for n in range(2000)]
+    failures = [found(*sequence, number=1000, place=f"host.py:{n} in Progress") for n in range(60)]
+    text = to_html(report(*failures))
+    assert len(text) < 20_000_000
+    assert text.count('class="call idle') + text.count('class="call unknown') <= 6000 + 60 * 22
+    assert text.count(" failing") >= 60
+
+
 def test_lines_are_marked_by_what_was_reached() -> None:
     file = CoveredFile(
         "host.py", SOURCE, [Site(2, "f entered"), Site(4, "false")], [Site(2, "true"), Site(3, "true")]
@@ -253,6 +263,7 @@ def test_a_run_that_is_no_campaign_has_none(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "--report is a campaign's" in done.output and not path.exists()
 
 
+@pytest.mark.slow
 def test_fuzz_writes_one_with_the_lines_that_its_target_was_seen_in(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     command = ["fuzz", "--target", "targets.two_bugs:Host", "--max-runs", "300", "--seed", "1"]
