@@ -27,6 +27,7 @@ from recorder.contract import Level, contract_of
 from replayer.target import object_target
 
 ROUNDS, BATCH, LENGTH = 15, 500, 10
+WARM = 60  # batches, after which little that is new comes and few sequences are watched closely
 
 
 class Host:
@@ -73,12 +74,14 @@ def main() -> None:
     bases = [s for s in seeds if len(s) == LENGTH]
     engine = Engine(target, bases, seed=1)
     environment = Environment(contract, bases, Random(2))
+    for number in range(WARM):
+        engine.restore(engine.run(number, Level.HOSTILE, BATCH).fresh)
     figures: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
         figures.setdefault(name, []).append(value)
 
-    for number in range(ROUNDS):
+    for number in range(WARM, WARM + ROUNDS):
         for level in Level:
             sequences = [calls[:] for _, calls in engine.sequences(number, level, BATCH)]
             reference = seconds(partial(bare, sequences))

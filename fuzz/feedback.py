@@ -125,16 +125,29 @@ def _magnitude(value: Value) -> Feature:
     return str(value)
 
 
+def _size(value: Any) -> int | None:
+    """What numbers and texts of one magnitude have in common, quickly told."""
+    kind = type(value)
+    if kind is int:
+        bits: int = int(value).bit_length()
+        if bits < 2:
+            return int(value)
+        half = int(abs(value) >> bits - 2) & 1
+        return 2 * bits + half if value > 0 else -2 * bits - half
+    return 1000 + len(value).bit_length() if kind is str else None
+
+
 class _Dimension:
     """The values that one dimension has had."""
 
-    __slots__ = ("exact", "known", "magnitudes", "name")
+    __slots__ = ("exact", "known", "magnitudes", "name", "sizes")
 
     def __init__(self, name: str):
         self.name = name
         self.exact: set[Value] | None = set()  # None: too many
         self.magnitudes: set[Feature] = set()
         self.known: set[Value] = set()  # values that are not new; not all
+        self.sizes: set[int | None] = set()  # the same for sizes, once there are many values
 
     def feature(self, value: Value) -> Feature:
         if self.exact is None or type(value) is float:
@@ -155,6 +168,8 @@ class _Dimension:
         magnitude = _magnitude(value)
         if len(self.known) < _REMEMBERED:
             self.known.add(value)
+        if (size := _size(value)) is not None:
+            self.sizes.add(size)
         if magnitude in self.magnitudes or len(self.magnitudes) >= _MOST - _EXACT:
             return False
         self.magnitudes.add(magnitude)
@@ -167,6 +182,7 @@ class States:
     def __init__(self) -> None:
         self.count = 0
         self._last: Mapping[str, Value] = {}
+        self._plain: dict[type, bool] = {}  # by class: its state is its attributes
         self._known: dict[str, _Dimension] = {}
         self._few: tuple[str, ...] = ()  # dimensions that have had few values, more than one
         self._together: set[tuple[Value, ...]] = set()
@@ -175,6 +191,24 @@ class States:
     def look(self, instance: Any) -> list[Feature]:
         """The features of the instance's state that are seen for the first time."""
         return self.new(dimensions(instance))
+
+    def knows(self, instance: Any) -> bool:
+        """Whether a quick look at an instance tells that its state is not new."""
+        kind = type(instance)
+        if kind not in self._plain:
+            self._plain[kind] = not callable(getattr(kind, "state", None))
+        known = self._known
+        try:
+            attributes: dict[str, Any] = instance.__dict__
+            for name, value in attributes.items():
+                dimension = known[name]
+                if value not in dimension.known and _size(value) not in dimension.sizes:
+                    return False
+            if len(self._few) > 1 and self._room > 0:
+                return self._plain[kind] and tuple(map(attributes.get, self._few)) in self._together
+        except (AttributeError, KeyError, TypeError):  # a new attribute, or one that is no plain value
+            return False
+        return self._plain[kind]
 
     def new(self, state: Mapping[str, Value]) -> list[Feature]:
         """The same of a state as `dimensions` gives it."""
@@ -247,6 +281,9 @@ class Outcomes:
         new: list[Feature] = []
         before: tuple[object, object] = ("", "")
         known = self._known
+        sequence = list(sequence)
+        if known.issuperset(zip([before, *sequence], sequence, strict=False)):
+            return new
         for call in sequence:
             pair = before, call
             if pair not in known:

@@ -306,8 +306,9 @@ class _Rewriter(ast.NodeTransformer):
         """The statements rewritten, with a mark after each that may raise, where marks are wanted."""
         result: list[ast.stmt] = []
         steps = self._scope is not None and (self._probes.everywhere or self._scope.in_try)
+        raising = [steps and _may_raise(statement) for statement in body]  # as it was written
         for number, statement in enumerate(body):
-            if steps and number and _may_raise(body[number - 1]):
+            if number and raising[number - 1]:
                 result += self._entry("step", statement)
             result += self._statements(statement)
             if isinstance(statement, _ENDS_BLOCK):

@@ -19,6 +19,8 @@ from recorder.calls import Call
 
 __all__ = ["Observer"]
 
+_EACH = 24  # calls of a sequence after each of which the state is looked at, then after every fourth one
+
 
 class Observer:
     """Plays closely, with a screen that others use, too.
@@ -39,10 +41,12 @@ class Observer:
         self._states = States()
         self._outcomes = Outcomes()
         self._answers: list[object] = []
+        self._length = 0
 
     def play(self, calls: list[Call]) -> str:
         """What Screen.play gives."""
         self._begin()
+        self._length = len(calls)
         trouble = self._screen.play(calls, self._after)
         self._end(calls)
         return trouble
@@ -110,14 +114,16 @@ class Observer:
 
     def _kinds(self, calls: list[Call]) -> list[tuple[object, object]]:
         """What kind each call was of that returned, where the protocol stood, and what came of it."""
-        answers = self._answers
+        answers = [answer if type(answer) is int else _outcome(answer) for answer in self._answers]
         methods = tuple([call.method for call in calls[: len(answers)]])
         kinds = zip(self._protocol[methods].states, methods, strict=False)
         return [*zip(kinds, answers, strict=False)]
 
     def _after(self, instance: Any, answer: object) -> None:
-        self.new += self._states.look(instance)
-        self._answers.append(_outcome(answer))
+        self._answers.append(answer)
+        number = len(self._answers)
+        if (number <= _EACH or number % 4 == 0 or number == self._length) and not self._states.knows(instance):
+            self.new += self._states.look(instance)
 
     def _after_traced(self, instance: Any, answer: object) -> None:
         state = dimensions(instance)
@@ -129,7 +135,7 @@ class Observer:
             self._traced = len(self._sites)
             for site in self._sites:
                 self.features.setdefault(f"code {site}", at)
-        self._answers.append(_outcome(answer))
+        self._answers.append(answer)
 
 
 def _outcome(answer: object) -> object:

@@ -13,8 +13,7 @@ from recorder.contract import Contract
 
 __all__ = ["Protocol", "Walk"]
 
-_REMEMBERED = 20_000  # walks; then all are forgotten, and the common ones soon known again
-_LONG = 40  # methods from which on a sequence hardly comes again
+_REMEMBERED = 5000  # walks; then all are forgotten, and the common ones soon known again
 
 
 class Walk(NamedTuple):
@@ -34,33 +33,43 @@ class Protocol(dict[tuple[str, ...], Walk]):
 
     def __init__(self, contract: Contract):
         super().__init__()
-        self._contract = contract
+        self._start = contract.start
+        self._terminal = contract.terminal
+        self._steps: dict[
+            str, dict[str, tuple[str, bool]]
+        ] = {}  # by state and method: where to, and whether it may
+        for (state, method), (to, rule) in contract.transitions.items():
+            self._steps.setdefault(state, {})[method] = to, rule is None
 
     def __missing__(self, methods: tuple[str, ...]) -> Walk:
         walk = self._walked(methods)
-        if len(methods) < _LONG:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[methods] = walk
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[methods] = walk
         return walk
 
     def _walked(self, methods: tuple[str, ...]) -> Walk:
-        transitions, state = self._contract.transitions, self._contract.start
-        states, legal = [state], -1
-        for number, method in enumerate(methods):
-            step = transitions.get((state, method))
-            if (step is None or step[1] is not None) and legal < 0:
-                legal = number
-            if step is not None:
-                state = step[0]
+        state, legal = self._start, -1
+        steps = self._steps.get(state, {})
+        states = [state]
+        for method in methods:
+            to, allowed = steps.get(method, (state, False))
+            if not allowed and legal < 0:
+                legal = len(states) - 1
+            if to is not state:
+                state, steps = to, self._steps.get(to, {})
             states.append(state)
-        ends = not self._contract.terminal.isdisjoint(methods)
+        ends = not self._terminal.isdisjoint(methods)
         return Walk(len(methods) if legal < 0 else legal, ends, tuple(states))
 
     def transitions(self, sequences: Iterable[tuple[str, ...]]) -> Counter[tuple[str, str]]:
         """How often each method was called in each state."""
         counted: Counter[tuple[str, str]] = Counter()
         for methods, times in Counter(sequences).items():
-            for step in zip(self[methods].states, methods, strict=False):
-                counted[step] += times
+            steps = zip(self[methods].states, methods, strict=False)
+            if times == 1:
+                counted.update(steps)
+            else:
+                for step, number in Counter(steps).items():
+                    counted[step] += number * times
         return counted
