@@ -18,6 +18,7 @@ from fuzz.baseline import Baseline
 from fuzz.begin import Beginning, gone_on_with
 from fuzz.buckets import Found, check_folder
 from fuzz.campaign import CampaignOptions, Summary
+from fuzz.coverage import why_not_covered
 from fuzz.coverage_reports import cobertura, coverage_json, lcov
 from fuzz.coverage_reports import text_lines as coverage_lines
 from fuzz.covering import cover
@@ -61,6 +62,15 @@ class _Jobs(click.ParamType[int]):
         if value in ("auto", "0", 0):
             return cores()
         return int(click.IntRange(1, 1000).convert(value, param, ctx))
+
+
+class _Covered(click.types.StringParamType):
+    """A module or package whose code can be measured: only its topmost package is looked for, and not imported."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if why := why_not_covered(str(value)):
+            self.fail(f"{value}: {why}", param, ctx)
+        return str(value)
 
 
 @click.command()
@@ -128,6 +138,13 @@ class _Jobs(click.ParamType[int]):
     "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
 )
 @click.option("--disable", multiple=True, type=click.Choice(list(ORACLES)), help="An oracle that does not look.")
+@click.option(
+    "--cover",
+    multiple=True,
+    type=_Covered(),
+    metavar="PACKAGE",
+    help="Code that guides the search beside that of the target's own package.",
+)
 @click.option(
     "--retained",
     is_flag=True,
@@ -412,6 +429,7 @@ def _campaign_options(options: dict[str, Any], plan: Plan) -> CampaignOptions:
         jobs=options["jobs"],
         tries=options["tries"],
         cluster=options["cluster"] or None,
+        cover=options["cover"],
     )
 
 

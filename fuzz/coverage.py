@@ -32,12 +32,13 @@ import ast
 import contextlib
 import copy
 import gc
+import os
 import sys
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -57,7 +58,7 @@ from fuzz.instrument import (
     instrument,
 )
 
-__all__ = ["Coverage", "CoveredFile", "coverage_for"]
+__all__ = ["Coverage", "CoveredFile", "coverage_for", "why_not_covered"]
 
 _OURS = frozenset({"fuzz", "recorder", "replayer", "synctape"})
 _TOOLS: tuple[int, ...] = (4, 3, 1, 2, 0)  # ids of sys.monitoring; Hypothesis wants 3, the rest have owners
@@ -408,6 +409,17 @@ class _Monitor:
         if site is not None:
             self.hit.add(site)
         return self._disable
+
+
+def why_not_covered(name: str) -> str:
+    """Why code of this module or package cannot be measured, "" if it can; nothing is imported."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return "is no name of a package"
+    if not _may_be_covered(name):
+        return "synctape's own code is never measured"
+    top = name.partition(".")[0]
+    spec = PathFinder.find_spec(top, [os.getcwd(), *sys.path])
+    return "" if spec is not None or top in sys.modules else f"no package {top!r} here or on sys.path"
 
 
 def _with_inner(code: CodeType) -> Iterator[CodeType]:

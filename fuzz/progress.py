@@ -23,7 +23,7 @@ class CampaignOptions:
     many searching processes there are at once; with one the same seed gives the same run.
     `corpus_share` of `max_time` is the most that replaying the corpus may take.  `tries`: how often a sequence is
     played that does not fail each time.  `cluster`: the address of the Dask scheduler on whose workers it searches
-    (None: here).
+    (None: here).  `cover`: modules and packages whose code counts beside the target's own.
     """
 
     seed: int = 0
@@ -42,6 +42,7 @@ class CampaignOptions:
     cluster: str | None = None
     corpus_share: float = 1.0
     tries: int = 10
+    cover: tuple[str, ...] = ()
 
 
 @dataclass

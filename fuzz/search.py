@@ -202,6 +202,7 @@ class Searcher:
             "seed": options.seed,
             "slow": options.slow,
             "retained": options.retained,
+            "cover": list(options.cover),
         }
         if self._lists is not None:
             config["sequences"], config["results"] = (shared.path for shared in self._lists)

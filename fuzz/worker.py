@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,16 +35,16 @@ def preload(config: dict[str, Any]) -> None:
     """Do once, in the process that workers are forked from, what takes long: a worker may not live long."""
     interface = Interface.from_description(config["interface"])
     if not config["native"]:
-        _start_coverage(config["spec"])
+        _start_coverage(config["spec"], config["cover"])
     load_target(config["spec"], interface)
     if is_library_spec(config["spec"]):
         _words[:] = words_in(Path(config["spec"].rpartition(":")[0]))
     _seeds[:] = map(unpack_calls, config["seeds"])
 
 
-def _start_coverage(spec: str) -> Coverage:
+def _start_coverage(spec: str, extra: Sequence[str]) -> Coverage:
     if spec not in _coverage:
-        _coverage[spec] = coverage_for(spec.rpartition(":")[0])
+        _coverage[spec] = coverage_for(spec.rpartition(":")[0], extra=extra)
         _coverage[spec].start()
     return _coverage[spec]
 

@@ -7,6 +7,8 @@ import importlib
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -15,9 +17,11 @@ import pytest
 from sequences import CALLBACK
 
 from fuzz import generate
-from fuzz.coverage import coverage_for
+from fuzz.campaign import Campaign
+from fuzz.coverage import coverage_for, why_not_covered
 from fuzz.engine import Engine
 from fuzz.feedback import Outcomes, States, dimensions
+from fuzz.progress import CampaignOptions
 from fuzz.protocol import Protocol
 from fuzz.schedule import Kept, Seeds, Shares
 from recorder.calls import Call
@@ -200,6 +204,33 @@ class Quiet:
 
     def Done(self, handle: Any, result: int) -> int:
         return 0
+
+
+# --- other packages -------------------------------------------------------------------------------------------
+
+
+def test_other_packages_count_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shown_by.py").write_text(
+        "def show(text):\n    if text == 'covered':\n        raise LookupError\n"
+    )
+    lines = [
+        "import shown_by, sequences",
+        "class Host(sequences.QuietHost):",
+        "    def Progress(self, text, index, maximum):",
+        "        shown_by.show(text)",
+    ]
+    (tmp_path / "shows.py").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    assert why_not_covered("shown_by") == ""
+    assert "shown_bi" in why_not_covered("shown_bi")
+    assert why_not_covered("fuzz.engine") and why_not_covered("a-b")
+    options = CampaignOptions(seed=1, max_time=None, max_runs=500)
+    plain, covered = (
+        Campaign("shows:Host", (), replace(options, cover=cover)).run() for cover in ((), ("shown_by",))
+    )
+    assert covered.progress.sites == plain.progress.sites + 3
+    assert [found.finding.message for found in covered.found] == ["LookupError"]
+    assert not plain.found, "nobody knew the word"
 
 
 # --- turns ----------------------------------------------------------------------------------------------------
