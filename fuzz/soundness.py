@@ -125,7 +125,7 @@ def _level(path: str, trace: Trace) -> Iterator[Problem]:
         yield Problem(path, "level", f"says that it is {stated}, and is {actual}", _EITHER)
     finding = provenance.get("finding")
     stated = finding.get("level") if isinstance(finding, dict) else None
-    if stated is None or not calls:
+    if stated is None or not calls or provenance.get("minimised") is False:  # of its minimal form
         return
     monitor, levels = Monitor(contract), []
     for number, call in enumerate(calls):

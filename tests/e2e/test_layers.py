@@ -37,6 +37,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
     assert "hypothesis" not in found or floor == "fuzz"
     assert "click" not in found or name.endswith("cli.py") or name in ("synctape.py", "demo.py")
     assert "pytest" not in found or name in ("pytest_plugin.py", "strategies.py")
+    assert "fsspec" not in found or name == "locations.py"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)

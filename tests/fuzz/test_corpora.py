@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from corpora import folder
 from fuzz.corpora import SCENARIOS, capture_scenarios
 from fuzz.corpus_cli import corpus
+from fuzz.soundness import unsound
 from recorder.contract import lint
 from recorder.errors import TraceError
-from replayer.corpus import find_traces, load
+from replayer.corpus import find_traces, load, read_corpus
 from replayer.isolation import Here
 from replayer.oracles import Judge
 from replayer.samples.send_receive import HastySendReceiveDialog, SendReceiveDialog
@@ -37,6 +38,11 @@ def test_a_capture_is_whole_and_tells_its_origin(path: Path) -> None:
     provenance = trace.header.provenance
     assert provenance["kind"] == "captured" and provenance["scenario"]
     assert all(played.outcome is not None for played in trace.played)
+
+
+def test_the_corpus_is_sound() -> None:
+    corpus = read_corpus([folder()])
+    assert len(corpus.members) > len(CAPTURED) and unsound(corpus) == [] == corpus.unreadable
 
 
 def test_the_scenarios_are_what_they_are_named_for() -> None:

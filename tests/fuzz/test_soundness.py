@@ -112,6 +112,8 @@ def test_the_level_of_a_finding_is_that_of_one_of_its_calls(wrong: Callable[...,
         assert wrong(trace(*late, **finding("batch 1", {"code": "X3", "level": level}, minimised=True))) == []
     (line,) = wrong(trace(*GOOD, **finding("batch 1", {"code": "X3", "level": "hostile"}, minimised=True)))
     assert line.startswith("level: says that its finding is hostile, and is conforming up to its last call")
+    original = finding("batch 1", {"code": "X3", "level": "hostile"}, minimised=False)
+    assert wrong(trace(*GOOD, **original)) == [], "the level is that of its minimal form"
 
 
 def test_a_provenance_of_any_shape_is_taken(wrong: Callable[..., list[str]]) -> None:
