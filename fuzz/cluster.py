@@ -279,7 +279,7 @@ class Cluster:
         packed = sent.future.result(timeout=_CONNECT_SECONDS)
         answer = pickle.loads(packed) if isinstance(packed, bytes) else Answer(refused=str(packed))
         for played in answer.played:
-            self._knowledge.learn(played)
+            self._knowledge.learn(played, sent.first)
             self._results.put(played)
         self._batches.came(sent.several, answer.played)
         seconds = max(time.monotonic() - sent.sent, 0.01)

@@ -73,6 +73,7 @@ class Knowledge:
     def __init__(self, known: Callable[[Sequence[Fresh]], Known], fresh: Iterable[Fresh] = ()):
         self._known = known
         self._fresh = list(fresh)
+        self._shown = {feature for entry in self._fresh for feature in _features(entry)}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -86,9 +87,27 @@ class Knowledge:
         """What has become known after the first so many."""
         return self._fresh[first:]
 
-    def learn(self, played: Played) -> None:
+    def learn(self, played: Played, settled: int) -> None:
+        """Take over what a batch found new that was handed out when `settled` sequences were known.
+
+        What others have found in the meantime is not new any more, and is taken out of it.
+        """
         with self._lock:
+            if len(self._fresh) > settled:
+                played.fresh = [entry for entry in played.fresh if self._is_new(entry)]
+            for entry in played.fresh:
+                self._shown.update(_features(entry))
             self._fresh += played.fresh
+
+    def _is_new(self, entry: Fresh) -> bool:
+        """Whether it shows something that no other has, as far as it says what."""
+        features = _features(entry)
+        return not features or not self._shown.issuperset(features)
+
+
+def _features(entry: Fresh) -> list[str]:
+    """All that a sequence showed; nothing where that is not known."""
+    return list(entry[3]) if len(entry) > 3 else []
 
 
 @dataclass(slots=True)
@@ -360,6 +379,6 @@ def _play(searcher: Searcher, part: Part, batches: Batches, knowledge: Knowledge
     except BaseException:
         batches.played(part, None)
         raise
-    knowledge.learn(played)
+    knowledge.learn(played, batch.settled)
     batches.played(part, played)
     return played

@@ -426,9 +426,18 @@ def _write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
     try:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
+        _replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename.  Windows refuses it while a reader has the file open; readers are done in a moment."""
+    for _ in range(40):
+        with contextlib.suppress(PermissionError):
+            return os.replace(source, target)
+        time.sleep(0.025)
+    return os.replace(source, target)
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -104,10 +104,27 @@ def test_a_batch_builds_on_what_was_known_when_it_was_handed_out() -> None:
     knowledge = Knowledge(Known)
     given = Batches(options(), knowledge, lambda: None)
     before = given.part()
-    knowledge.learn(Played(0, Level.HOSTILE, 0, fresh=[([], ["drop"])]))
+    knowledge.learn(Played(0, Level.HOSTILE, 0, fresh=[([], ["drop"])]), 0)
     after = given.part()
     assert before and after and (before.batch.settled, after.batch.settled) == (0, 1)
     assert not knowledge.known(0).fresh and knowledge.known(1).fresh == knowledge.since(0) == [([], ["drop"])]
+
+
+def test_what_others_have_found_in_the_meantime_is_not_new() -> None:
+    def fresh(name: str, *features: str) -> list[object]:
+        return [[(name, (), 0)], ["drop"], 0, list(features)]
+
+    def learnt(settled: int, *entries: list[object]) -> list[str]:
+        played = Played(0, Level.HOSTILE, 0, fresh=list(entries))
+        knowledge.learn(played, settled)
+        return [entry[0][0][0] for entry in played.fresh]
+
+    knowledge = Knowledge(Known, [fresh("before", "code 1")])
+    assert learnt(1, fresh("first", "code 1", "code 2"), fresh("same", "code 2")) == ["first", "same"]
+    assert learnt(1, fresh("late", "code 2"), fresh("more", "code 2", "code 3")) == ["more"]
+    assert learnt(1, fresh("unknown")) == ["unknown"], "a native target does not say what it showed"
+    assert learnt(5, fresh("alone", "code 1")) == ["alone"], "nobody else has found anything"
+    assert [entry[0][0][0] for entry in knowledge.since(1)] == ["first", "same", "more", "unknown", "alone"]
 
 
 # --- campaigns ------------------------------------------------------------------------------------------------
