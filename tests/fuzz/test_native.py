@@ -288,6 +288,12 @@ def test_a_seed_gives_a_run(library: Library, dies_seldom: str) -> None:
         assert first.found and first.progress.runs == 4 * SIZE
 
 
+def test_several_jobs_lose_nothing_to_deaths(dies_seldom: str) -> None:
+    summary = search(dies_seldom, 4 * SIZE, jobs=3)
+    assert [found.finding.code for found in summary.found] == ["X1"] and summary.stopped == "runs"
+    assert summary.progress.runs == 4 * SIZE and summary.progress.deaths and not summary.progress.unconfirmed
+
+
 def test_deaths_cost_nothing_else_of_their_batch(library: Library, dies_seldom: str) -> None:
     """Each sequence is played once, whoever dies: none is missed and none counted twice."""
     options = {"level": Level.CONFORMING, "batch": 60, "minimise_tries": 20}

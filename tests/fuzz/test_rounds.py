@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sequences import GOOD, trace
 
 from fuzz import cluster, rounds
-from fuzz.pool import level_of_batch
+from fuzz.pool import Batches, Knowledge, level_of_batch
 from fuzz.progress import CampaignOptions
 from fuzz.rounds import Answer, Round, end_campaign, play_round
-from fuzz.search import Known, SearchPlan, search_plan
+from fuzz.search import Known, Played, SearchPlan, search_plan
 from recorder.contract import Level
 from recorder.errors import SynctapeError
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
@@ -139,3 +142,91 @@ def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(SynctapeError, match=r"pip install 'synctape\[cluster\]'"):
         cluster._connected("tcp://127.0.0.1:1").__enter__()
+
+
+# --- on a cluster that is only played -------------------------------------------------------------------------
+
+
+class FakeClient:
+    """Stands for Dask's: workers by name with their threads; what is sent to "mute" ones is never answered."""
+
+    def __init__(self, threads: dict[str, int]):
+        self.threads = threads
+        self.status = "running"
+        self.scheduler = SimpleNamespace(ncores=None)
+        self.sent: list[str] = []
+
+    def sync(self, ask: object, **options: object) -> dict[str, int]:
+        return dict(self.threads) if ask is None else {}
+
+    def submit(
+        self, task: Callable[..., bytes], *arguments: object, workers: list[str], **options: object
+    ) -> object:
+        self.sent += workers
+        future: Future[bytes] = Future()
+        if workers != ["mute"]:
+            future.set_result(task(*arguments))
+        return FakeFuture(future)
+
+
+class FakeFuture:
+    def __init__(self, future: Future[bytes]):
+        self._future = future
+        self.result, self.done, self.cancel = future.result, future.done, future.cancel
+        self.add_done_callback = future.add_done_callback
+
+    @property
+    def status(self) -> str:
+        return "cancelled" if self._future.cancelled() else "finished"
+
+
+def searched(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, said: list[str] | None = None, **changed: object
+) -> list[Played]:
+    """What a campaign on these workers plays."""
+    monkeypatch.setattr(cluster, "_connected", lambda address: contextlib.nullcontext(client))
+    options = CampaignOptions(seed=3, batch=SIZE, timeout=0.2, **changed)  # type: ignore[arg-type]
+    knowledge = Knowledge(Known)
+    batches = Batches(options, knowledge, lambda: None)
+    made = replace(plan("clean"), options=options)
+    with cluster.Cluster(
+        made, batches, knowledge, "tcp://x:1", said.append if said is not None else print
+    ) as pool:
+        played = [part for part in pool if part]
+    end_campaign(pool._campaign)
+    return played
+
+
+def test_each_thread_of_a_worker_plays_and_all_that_may_be_played_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient({"one": 1, "two": 2})
+    played = searched(client, monkeypatch, max_runs=7 * SIZE + 3)
+    assert sum(part.sequences for part in played) == 7 * SIZE + 3
+    assert set(client.sent) == {"one", "two"}
+    numbers = [part.number for part in played]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_a_cluster_without_workers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_WORKER_SECONDS", 0.3)
+    with pytest.raises(cluster.ClusterError, match=r"tcp://x:1: has had no workers for 0\.3 s"):
+        searched(FakeClient({}), monkeypatch, max_runs=100)
+
+
+def test_a_worker_that_does_not_answer_is_left_out_and_its_part_played_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "_LATE_SECONDS", 0.0)
+    monkeypatch.setattr(cluster, "_ROUND_SECONDS", 0.4)
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.1)
+    said: list[str] = []
+    played = searched(FakeClient({"mute": 1, "other": 1}), monkeypatch, said, max_runs=6 * SIZE)
+    assert sum(part.sequences for part in played) == 6 * SIZE
+    assert said == ["worker mute is left out: it does not answer"]
+
+
+def test_a_scheduler_that_is_gone_for_long_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.3)
+    client = FakeClient({"one": 1})
+    client.status = "connecting"
+    with pytest.raises(cluster.ClusterError, match="its scheduler is gone"):
+        searched(client, monkeypatch, max_runs=100)
