@@ -6,6 +6,7 @@ with every oracle looking (fuzz.triage).  Only what fails there is a finding.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ from replayer.player import PlayOptions
 from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
+
+_AT_ONCE = 32  # traces of the corpus
+_QUICK = 0.1  # seconds for these
 
 
 class Campaign:
@@ -118,14 +122,17 @@ class Campaign:
         limits = Limits(options.timeout, options.memory)
         stopped = "failed"
         played = PlayOptions(skip=tuple(options.disabled))
-        with Isolated(self.spec, self.interface, played, limits) as player:
+        with contextlib.ExitStack() as opened:
+            player = opened.enter_context(Isolated(self.spec, self.interface, played, limits))
+            player.prepare()
+            pool = opened.enter_context(contextlib.closing(self._pool()))  # its children start meanwhile
             self._triage = Triage(player, judge, options, self.progress, tick=self._tick, kept=self._kept)
             try:
                 require_target(player)
                 self._started = time.monotonic()  # the budget is for searching, not for starting
                 self._recall()
                 self._replay_corpus()
-                stopped = self._search_on()
+                stopped = self._search_on(pool)
             except _FirstFailure:
                 stopped = "first failure"
             except KeyboardInterrupt as stop:
@@ -152,15 +159,19 @@ class Campaign:
         return reached_files(plan, self._known(self._knowledge.since(0)), self._triage.found.values())
 
     def _replay_corpus(self) -> None:
-        first = self._store.replayed if self._store else 0
-        for number, (name, trace) in enumerate(self.seeds[first:], first + 1):
-            if trace.calls and self._time_left(self.options.corpus_share):
-                self._triage.recorded(name, trace)
-                if self._store:
-                    self._store.replayed = number
-                self._tick()
-            elif trace.calls:
-                self.progress.unplayed += 1
+        """Several traces at once while that is quick, so that a slow target does not take more than its time."""
+        place, at_once = self._store.replayed if self._store else 0, 1
+        while place < len(self.seeds) and self._time_left(self.options.corpus_share):
+            began = time.monotonic()
+            traces = self.seeds[place : place + at_once]
+            self._triage.recorded([(name, trace) for name, trace in traces if trace.calls])
+            place += len(traces)
+            if self._store:
+                self._store.replayed = place
+            self._tick()
+            quick = time.monotonic() - began < _QUICK and not self._triage.hangs
+            at_once = min(2 * at_once, _AT_ONCE) if quick else 1
+        self.progress.unplayed += sum(bool(trace.calls) for _, trace in self.seeds[place:])
 
     def _kept(self, found: Found) -> None:
         path = write_finding(found, self.folder, self.interface, self.spec) if self.folder else None
@@ -183,8 +194,8 @@ class Campaign:
             return Alone(plan, self._batches, self._knowledge)
         return Jobs(plan, self._batches, self._knowledge, options.jobs)
 
-    def _search_on(self) -> str:
-        with self._pool() as pool:
+    def _search_on(self, pool: Pool) -> str:
+        with pool:
             try:
                 for played in pool:
                     if played is not None:

@@ -254,6 +254,7 @@ class Alone:
 
     def __init__(self, plan: SearchPlan, batches: Batches, knowledge: Knowledge):
         self._searcher = Searcher(plan)
+        self._searcher.prepare()
         self._batches = batches
         self._knowledge = knowledge
 
@@ -327,6 +328,8 @@ class Jobs:
         self._knowledge = knowledge
         self._results = Results(jobs)
         self._searchers = [Searcher(plan) for _ in range(jobs)]
+        for searcher in self._searchers:
+            searcher.prepare()
         self._threads = [
             threading.Thread(target=self._search, args=(searcher,), name=f"synctape-search-{number}", daemon=True)
             for number, searcher in enumerate(self._searchers)
@@ -347,7 +350,10 @@ class Jobs:
         for searcher in self._searchers:
             searcher.abandon()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
+        for searcher in self._searchers:
+            searcher.close()
 
     def __iter__(self) -> Iterator[Played | None]:
         return iter(self._results)

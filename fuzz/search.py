@@ -146,6 +146,10 @@ class Searcher:
                 self._opened.callback(shared.close)
         self._sandbox = self._opened.enter_context(self._open())
 
+    def prepare(self) -> None:
+        """Begin to start the child, without waiting for it.  Raises ExecutorError if there is no process."""
+        self._sandbox.prepare()
+
     def abandon(self) -> None:
         """Have `play`, under way on another thread, raise Abandoned at once."""
         self._sandbox.abandon()

@@ -218,6 +218,10 @@ class Isolated(_Closing):
         if earlier is not None:
             yield from earlier.unpacked()
 
+    def prepare(self) -> None:
+        """Begin to start the child, without waiting for it.  Raises ExecutorError if there is no process."""
+        self._sandbox.prepare()
+
     def close(self) -> None:
         self._sandbox.close()
         for lists in self._pairs:

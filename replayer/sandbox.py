@@ -151,10 +151,16 @@ class Sandbox:
             {"job": job, "config": config, "memory": memory, "path": [os.path.abspath(entry) for entry in path]}
         )
         self._child: _Child | None = None
-        self._ready = False
+        self._starting = self._ready = False
         self._closed = False
         self._abandoned = False
         self._asked = timeout  # seconds for what was sent last
+
+    def prepare(self) -> None:
+        """Begin to start the child, and do not wait for it: what goes wrong with that `start` will say."""
+        if self._child is None and not self._closed:
+            self._child, self._starting = self._new_child(), True
+            self._child.send(self._plan)
 
     def start(self) -> None:
         """Have a worker that waits for requests; `request` does this by itself.
@@ -236,11 +242,13 @@ class Sandbox:
             raise
 
     def _set_up(self) -> _Child:
-        if self._child is None:
-            self._child = self._new_child()
-            event = self._converse(self._child, self._plan, _START_SECONDS)
+        self.prepare()
+        assert self._child is not None
+        if self._starting:
+            event = self._await(self._child, _START_SECONDS)
             if event != _Message("started", None):
                 raise self._unready(self._child, event)
+            self._starting = False
         event = self._converse(self._child, b"", self._setup_timeout)
         if not isinstance(event, _Message) or event.tag != "ready":
             raise self._unready(self._child, event)
@@ -336,7 +344,7 @@ class Sandbox:
         return Death(kind, detail, position, stack, fault, report)
 
     def _stop(self) -> None:
-        self._ready = False
+        self._starting = self._ready = False
         if self._child is not None:
             child, self._child = self._child, None
             child.stop()

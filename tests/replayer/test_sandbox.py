@@ -327,6 +327,35 @@ def test_an_interpreter_that_finds_no_synctape(monkeypatch: pytest.MonkeyPatch) 
         box.start()
 
 
+def test_a_child_that_starts_meanwhile_is_the_one_that_answers() -> None:
+    with sandbox() as box:
+        box.prepare()
+        box.prepare()
+        assert isinstance(box.request(["count"]), int)
+    box.prepare()
+    with pytest.raises(ExecutorError, match="is closed"):
+        box.request(["count"])
+
+
+def test_what_goes_wrong_while_a_child_starts_is_told_when_it_is_asked() -> None:
+    with sandbox("missing") as box:
+        box.prepare()
+        with pytest.raises(ExecutorError, match="no job"):
+            box.request(["count"])
+
+
+@linux
+def test_a_child_that_was_only_prepared_is_ended() -> None:
+    def children() -> set[str]:
+        return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
+
+    box, before = sandbox(), children()
+    box.prepare()
+    (child,) = children() - before
+    box.close()
+    assert not exists(int(child))
+
+
 def test_a_closed_sandbox() -> None:
     box = sandbox()
     box.close()
