@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from campaigns import RAISED, SOURCE, campaign, found, hostile_report
+from click.testing import CliRunner
 from sequences import CALLBACK, calls
 
 from fuzz.coverage import CoveredFile
@@ -19,6 +20,7 @@ from fuzz.html_report import CampaignReport, campaign_report, write_html
 from fuzz.instrument import Site
 from fuzz.progress import CampaignOptions
 from recorder.contract import Level
+from synctape import main
 
 pytestmark = pytest.mark.browser
 
@@ -65,9 +67,15 @@ def browser(start: Callable[[], Any], tmp_path: Path) -> Iterator[Open]:
     path = tmp_path / "report.html"
 
     def open_report(
-        report: CampaignReport, width: int = 1280, *, dark: bool = False, script: bool = True, anchor: str = ""
+        report: CampaignReport | None,
+        width: int = 1280,
+        *,
+        dark: bool = False,
+        script: bool = True,
+        anchor: str = "",
     ) -> Any:
-        write_html(report, path)
+        if report is not None:  # None: it is there already
+            write_html(report, path)
         colours = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": colours})
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
@@ -267,6 +275,32 @@ def test_hostile_texts_are_only_shown(browser: Open, tmp_path: Path, width: int)
     assert len(every(page, "script")) == 1 and not every(page, "img")
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
     photograph(page, tmp_path / f"hostile-{width}.png")
+
+
+def test_a_page_that_a_campaign_has_written(browser: Open, tmp_path: Path) -> None:
+    command = [
+        "fuzz",
+        "--target",
+        "replayer.samples.send_receive:HastySendReceiveDialog",
+        "--max-runs",
+        "400",
+        "--seed",
+        "1",
+    ]
+    command += ["--findings", str(tmp_path / "findings"), "--report", str(tmp_path / "report.html")]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1, done.output
+    page = browser(None)
+    failures = every(page, ".failure")
+    assert failures and page.title.startswith(f"{len(failures)} failure")
+    for failure in failures[1:]:
+        one(failure, "summary").click()
+    assert len(every(page, ".lanes .call.bad.failing")) == len(failures)
+    assert every(page, ".states .label.seen") and every(page, "figure .line")
+    one(page, ".source > summary").click()
+    link = one(page, ".source .links a")
+    link.click()
+    assert in_view(page, one(page, f"tr{link.get_attribute('hash')}"))
 
 
 def test_the_policy_lets_nothing_else_run_or_load(start: Callable[[], Any], tmp_path: Path) -> None:
