@@ -11,7 +11,7 @@ Everything is kept in one folder: SYNCTAPE_WINDOWS in the environment, which may
 `setup` needs apt-get and root if Wine or the compilers are missing; `wheel` and `install` need the packages in
 `NEEDS` beside the Python that runs this.  docs/windows.md says what this setting can show, and what it cannot.
 
-Four things that Wine 8 makes necessary:
+Five things that Wine 8 makes necessary:
 
 - A standard stream that is a plain file, or closed, ends CPython at its start (WinError 6): all three are pipes or
   /dev/null here, whatever this script was given.
@@ -19,6 +19,7 @@ Four things that Wine 8 makes necessary:
   the end of such a pipe waits for ever.  So that program is one of ours on /dev/null.
 - A system function that Wine lacks ends the process that calls it.  `_COMPAT` keeps the interpreter from the few
   that the standard library calls.
+- A DLL that Wine lacks is made of `bcryptprimitives.c`: extensions written in Rust load it.
 - A program of Linux can be started from Windows, but not waited for.  `linux.c` is a program of Windows that does
   both: tests find it on their PATH as `cc`, `c++` and `make`, and so compile what they test.
 """
@@ -157,6 +158,7 @@ def setup() -> None:
         (packages, DEBIAN),
         (interpreter, (CPYTHON, _COMPAT)),
         (prefix, _REGISTRY),
+        (random_numbers, (CPYTHON, _COMPAT, (ROOT / ".ci" / "bcryptprimitives.c").read_text("utf-8"))),
         (tools, (ROOT / ".ci" / "linux.c").read_text("utf-8")),
         (library, CPYTHON),
     )
@@ -222,6 +224,13 @@ def prefix() -> None:
     if quiet("wine", "regedit", "/S", windows_path(registry)):
         sys.exit(f"windows.py: Wine made no prefix in {PREFIX}")
     stop()
+
+
+def random_numbers() -> None:
+    """The DLL of them that Wine lacks."""
+    command = ["x86_64-w64-mingw32-gcc", "-O1", "-Wall", "-Wextra", "-shared", "-static"]
+    files = [str(ROOT / ".ci" / "bcryptprimitives.c"), "-o", str(INTERPRETER / "bcryptprimitives.dll")]
+    subprocess.run([*command, *files, "-ladvapi32"], check=True)
 
 
 def tools() -> None:
