@@ -316,7 +316,7 @@ def _pruned(options: dict[str, Any]) -> int:
 
     if not options["folders"]:
         raise click.UsageError("--mode prune needs --corpus FOLDER")
-    shared = {name: options[name] for name in ("timeout", "memory", "as_json")}
+    shared = {name: options[name] for name in ("timeout", "memory", "as_json", "cover")}
     for folder in options["folders"]:
         click.get_current_context().invoke(
             minimise_corpus,

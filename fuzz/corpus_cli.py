@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fuzz.buckets import make_folder
+from fuzz.coverage import why_not_covered
 from fuzz.features import Shower
 from fuzz.merge import Plan, distinct, keep, keep_apart, move_away, smallest
 from fuzz.merge import trim as trim_all
@@ -146,6 +147,14 @@ def _read(folders: Iterable[str]) -> Corpus:
 
 # --- making it smaller ----------------------------------------------------------------------------------------
 
+
+def _coverable(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if why := why_not_covered(name):
+            raise click.BadParameter(f"{name}: {why}")
+    return names
+
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -167,6 +176,13 @@ def _playing(command: _Command) -> _Command:
             show_default=True,
             help="Seconds for a call.",
         ),
+        click.option(
+            "--cover",
+            multiple=True,
+            callback=_coverable,
+            metavar="PACKAGE",
+            help="Code that counts beside that of the target's own package.",
+        ),
         click.option("--trim", is_flag=True, help="Leave calls out of traces that show as much without them."),
     ):
         command = option(command)
@@ -185,6 +201,7 @@ def merge(
     output: str,
     target: str | None,
     trim: bool,
+    cover: tuple[str, ...],
     timeout: float,
     memory: int,
     as_json: bool,
@@ -197,15 +214,15 @@ def merge(
 
     Exit code: 0, also with failures; 2 bad input; 3 the executor failed.
     """
-    if trim and target is None:
-        raise click.UsageError("--trim needs --target: what a call is needed for is seen on a target")
+    if target is None and (trim or cover):
+        raise click.UsageError("--trim and --cover need --target: what a trace shows is seen on a target")
     out = open_folder(output)
     there = [output] if any(name.endswith(SUFFIX) for name in out.names()) else []
     found = _read([*there, *folders])
     staying = {member.file for member in found.members if member.file == out.file(member.name)} if there else set()
     plan = distinct(found, staying)
     if target is not None:
-        plan = _smaller(plan, target, Limits(timeout, memory or None), trimmed=trim)
+        plan = _smaller(plan, target, Limits(timeout, memory or None), cover, trimmed=trim)
     names = keep(plan.kept, out)
     apart = keep_apart(plan.failures, out.beside("-failures"))
     _tell(_Told(plan, len(found.members), names, apart, out), as_json)
@@ -225,6 +242,7 @@ def minimise(
     output: str | None,
     in_place: bool,
     trim: bool,
+    cover: tuple[str, ...],
     timeout: float,
     memory: int,
     as_json: bool,
@@ -244,7 +262,7 @@ def minimise(
         raise SynctapeError(f"{output}: has traces already; choose another folder, or merge into it")
     found = _read([folder])
     plan = distinct(found, note=not in_place)
-    plan = _smaller(plan, target, Limits(timeout, memory or None), trimmed=trim)
+    plan = _smaller(plan, target, Limits(timeout, memory or None), cover, trimmed=trim)
     if output is not None:
         names = keep(plan.kept, out)
         apart = keep_apart(plan.failures, out.beside("-failures"))
@@ -254,11 +272,11 @@ def minimise(
     _tell(_Told(plan, len(found.members), names, apart, out), as_json)
 
 
-def _smaller(plan: Plan, target: str, limits: Limits, *, trimmed: bool) -> Plan:
+def _smaller(plan: Plan, target: str, limits: Limits, cover: Sequence[str], *, trimmed: bool) -> Plan:
     console = Console(stderr=True)
     interface = plan.kept[0].trace.interface
     with (
-        Shower(target, interface, limits) as shower,
+        Shower(target, interface, limits, cover=cover) as shower,
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("playing", total=len(plan.kept))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -102,11 +102,14 @@ class Features:
 class Shower:
     """Plays traces on a target in a child process, and tells what each showed."""
 
-    def __init__(self, spec: str, interface: Interface, limits: Limits | None = None):
+    def __init__(
+        self, spec: str, interface: Interface, limits: Limits | None = None, *, cover: Sequence[str] = ()
+    ):
+        """`cover`: modules and packages whose code counts, too (fuzz.coverage)."""
         self.spec = spec
         self.interface = interface
         limits = limits or Limits()
-        config = {"spec": spec, "interface": interface.describe()}
+        config = {"spec": spec, "interface": interface.describe(), "cover": list(cover)}
         self._sandbox = Sandbox(
             "fuzz.features:job",
             config,
@@ -151,7 +154,7 @@ def preload(config: dict[str, Any]) -> None:
     """Do once, in the process that workers are forked from, what takes long."""
     spec = config["spec"]
     if not is_native_spec(spec) and spec not in _coverage:
-        _coverage[spec] = coverage_for(spec.rpartition(":")[0])
+        _coverage[spec] = coverage_for(spec.rpartition(":")[0], extra=config["cover"])
         _coverage[spec].start()
     load_target(spec, Interface.from_description(config["interface"]))
 

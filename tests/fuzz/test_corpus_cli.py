@@ -160,7 +160,9 @@ def test_minimise_trims(tmp_path: Path) -> None:
     [
         (("minimise", "corpus", *TARGET), "say where to: -o OUT, or --in-place"),
         (("minimise", "corpus", "-o", "out", "--in-place", *TARGET), "say where to"),
-        (("merge", "corpus", "-o", "out", "--trim"), "--trim needs --target"),
+        (("merge", "corpus", "-o", "out", "--trim"), "--trim and --cover need --target"),
+        (("merge", "corpus", "-o", "out", "--cover", "sequences"), "--trim and --cover need --target"),
+        (("merge", "corpus", "-o", "out", "--cover", "nowhere.at.all", *TARGET), "nowhere.at.all: "),
         (("merge", "nowhere", "-o", "out"), "nowhere: no such file or folder"),
         (("merge", "corpus", "-o", "file"), "file: is a file, not a folder"),
         (("merge", "corpus", "-o", "out", "--target", "targets.nowhere:Host"), "targets.nowhere"),

@@ -60,6 +60,20 @@ def test_the_states_between_the_calls(shower: Shower) -> None:
     assert "failed=True" in failed - quiet and "failed=False" in failed & quiet
 
 
+def test_code_of_other_packages_shows_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_library.py").write_text("def used(index):\n    return 1 if index else 0\n")
+    host = "import their_library\n\n\nclass Host:\n    def Progress(self, text, index, maximum):\n"
+    host += (
+        "        their_library.used(index)\n        return 0\n\n    Error = Done = lambda self, one, other: 0\n"
+    )
+    (tmp_path / "my_host.py").write_text(host)
+    monkeypatch.syspath_prepend(tmp_path)
+    for cover, places in (((), {"my_host.py"}), (("their_library",), {"my_host.py", "their_library.py"})):
+        with Shower("my_host:Host", CALLBACK, cover=cover) as shower:
+            (found,) = words(shower, trace(*GOOD))
+        assert {word.split()[1].partition(":")[0] for word in kind(found, "code ")} == places
+
+
 def test_a_trace_that_kills_the_target_is_a_death_and_the_next_one_is_played() -> None:
     with Shower("targets.segfaults:Host", CALLBACK) as shower:
         dead, alive = shower.show(trace("Progress(NULL, 1, 0)")), shower.show(trace(*GOOD))
