@@ -222,7 +222,8 @@ class NativeBatches:
             mutators = [*plan.own[origins[place]], *made.used_in(place)]
             seen = screened(results[place])
             features = [f"{plan.number}.{numbers[place]}.{n}" for n in range(min(seen.places, _TELLING))]
-            kept = Kept(unpacked[place], mutators, plan.number, features, _operands(seen.compared))
+            sequence = [unpacked[place][at] for at in seen.needed] or unpacked[place]
+            kept = Kept(sequence, mutators, plan.number, features, _operands(seen.compared))
             batch.fresh.append(kept)
         played = [place for place, result in enumerate(results) if result]
         batch.done = len(played)

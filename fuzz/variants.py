@@ -195,24 +195,28 @@ class Variants:
         pools = tuple(self._pool(method, position) for position in range(len(inputs)))
         return types, bytes(never_null), name in self._contract.terminal, called, one, other, pools
 
-    def _pool(self, method: Method, position: int) -> tuple[bytes, ...]:
-        """Values for an argument, packed: boundaries, what was seen there, what the target knows."""
+    def _pool(self, method: Method, position: int) -> tuple[tuple[bytes, ...], int]:
+        """Values for an argument, packed: boundaries, what was seen, what the target looks for; how many of these."""
         parameter, environment = method.inputs[position], self._environment
         kind = parameter.type
         seen: list[Argument] = environment.seen[method.name, position]
         values: list[Argument] = [None] if parameter.nullable or parameter.pointer else []
+        learned: list[Argument] = []
         if kind.is_integer:
             low, high = kind.range
-            values += [*dictionary.integers(kind), *(n for n in environment.numbers if low <= n <= high)]
+            values += dictionary.integers(kind)
+            learned += (n for n in environment.numbers if low <= n <= high)
         elif kind is Type.TEXT:
-            values += [*dictionary.TEXTS, *environment.words]
+            values += dictionary.TEXTS
+            learned += environment.words
             seen = [text for text in seen if text is not None and len(str(text)) <= _LONGEST]
         elif kind in _SYMBOLS:
             values += dictionary.HANDLES[:4]
             seen = []
-        room = max(0, _POOL - len(values))
-        chosen = [*values[-_POOL:], *(value for value in seen[-room:] if room)]
-        return tuple(dict.fromkeys(self._spelled(kind, value) for value in chosen))
+        known = dict.fromkeys(self._spelled(kind, value) for value in [*values, *seen[-_POOL:]])
+        new = dict.fromkeys(self._spelled(kind, value) for value in learned[-_POOL:])
+        new = {value: None for value in new if value not in known}
+        return (*known, *new), len(new)
 
     def _spelled(self, kind: Type, value: Argument) -> bytes:
         spelled: Any = value

@@ -58,13 +58,13 @@ class Cover:
     """What the covered code of this process has reached and compared.
 
     `functions` are the addresses of those of cover.h that say how many features are new, have comparisons noted,
-    and give what was noted.
+    give what was noted, and say whether a sequence shows the same.
     """
 
     def __init__(self, path: str):
         """Raises OSError."""
         self._library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        functions = (self._library[f"syn_cover_{name}"] for name in ("collect", "watch", "operands"))
+        functions = (self._library[f"syn_cover_{name}"] for name in ("collect", "watch", "operands", "shows"))
         self.functions = tuple(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
 
     def forget(self) -> None:

@@ -53,7 +53,8 @@ class Screened(NamedTuple):
     handle is left open, it took long, and so on.  `fresh`: how much it showed for the first time: code of the
     target, what calls answer in a row, states; 0 without the compiled core.  `places`: how much of this is more
     than the same as before another number of times.  `compared`: pairs of numbers of so many bytes that the target
-    compared in a sequence that is fresh.
+    compared in a sequence that is fresh.  `needed`: numbers of the calls that show the same places, empty if that
+    takes all.
     """
 
     values: tuple[int, ...]
@@ -66,17 +67,19 @@ class Screened(NamedTuple):
     fresh: int = 0
     places: int = 0
     compared: tuple[tuple[int, int, int], ...] = ()
+    needed: tuple[int, ...] = ()
 
 
 def screened(blob: bytes) -> Screened:
     """A result of the list.  Raises struct.error where the target has written over it."""
-    made, status, released, elapsed, left_open, closed_twice, odd, fresh, places, compared, _ = (
-        _RESULT.unpack_from(blob)
-    )
-    values = struct.unpack_from(f"={made}q", blob, _RESULT.size)
+    head = _RESULT.unpack_from(blob)
+    made, status, released, elapsed, left_open, closed_twice, odd, fresh, places, compared, needed = head
     complete, start = status == _DONE, _RESULT.size + 8 * made
+    values = struct.unpack_from(f"={made}q", blob, _RESULT.size)
     pairs = tuple(_OPERANDS.unpack_from(blob, start + at * _OPERANDS.size) for at in range(compared))
-    return Screened(values, complete, released, elapsed, left_open, closed_twice, bool(odd), fresh, places, pairs)
+    calls = struct.unpack_from(f"={needed}H", blob, start + compared * _OPERANDS.size)
+    news = fresh, places, pairs, calls
+    return Screened(values, complete, released, elapsed, left_open, closed_twice, bool(odd), *news)
 
 
 def is_odd(blob: bytes) -> bool:
@@ -105,7 +108,9 @@ class Screening:
             with contextlib.suppress(ValueError):  # an interface that the core does not take
                 self._player(Guard.RING)
                 iid = uuid.UUID(target.interface.iid).bytes_le
-                cover = target.cover.functions if target.cover else (0, 0, 0)
+                cover = target.cover.functions if target.cover else (0, 0, 0, 0)
+                if target.cover:
+                    target.cover.forget()  # what loading it and looking for an instance has reached
                 terminal = contract_of(target.interface).terminal
                 ending = bytes(method.name in terminal for method in target.interface.slots)
                 self._screen = self._core.screen(target.entry, iid, ending, *cover, target.state)

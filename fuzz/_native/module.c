@@ -39,11 +39,17 @@ static int bytes_of(PyObject *object, const uint8_t **at, size_t *size) {
     return 0;
 }
 
-static int read_pool(SynPool *pool, PyObject *values) {
-    const Py_ssize_t count = PyTuple_Size(values);
-    Py_ssize_t n;
-    if (count < 0)
+/* (values, how many of them are learned) */
+static int read_pool(SynPool *pool, PyObject *given) {
+    PyObject *values;
+    Py_ssize_t count, n;
+    if (!PyArg_ParseTuple(given, "O!I", &PyTuple_Type, &values, &pool->learned))
         return -1;
+    count = PyTuple_Size(values);
+    if (pool->learned > count) {
+        PyErr_SetString(PyExc_ValueError, "more is learned than there is");
+        return -1;
+    }
     pool->values = malloc(((size_t)count + 1) * sizeof *pool->values);
     pool->sizes = malloc(((size_t)count + 1) * sizeof *pool->sizes);
     if (pool->values == NULL || pool->sizes == NULL) {

@@ -391,7 +391,10 @@ static int from_pool(Maker *maker, const SynMethod *method, uint32_t position, V
     uint32_t n;
     if (pool->count == 0)
         return 0;
-    n = below(&maker->chance, pool->count);
+    if (pool->learned > 0 && happens(&maker->chance, 25))
+        n = pool->count - 1 - below(&maker->chance, pool->learned);
+    else
+        n = below(&maker->chance, pool->count);
     value->at = pool->values[n];
     value->size = pool->sizes[n];
     return 1;

@@ -43,11 +43,12 @@ typedef enum SynMutator {
     SYN_MUTATORS
 } SynMutator;
 
-/* Values to try for one argument, each packed. */
+/* Values to try for one argument, each packed.  The last `learned` of them are what the target is known to look for, and are
+ * tried more often. */
 typedef struct SynPool {
     const uint8_t **values;
     uint32_t *sizes;
-    uint32_t count;
+    uint32_t count, learned;
 } SynPool;
 
 typedef struct SynMethod {

@@ -14,6 +14,7 @@
 #define NOTES_OF_ONE 8               /* of one comparison */
 #define CASES 64                     /* of a switch */
 #define MOST_EQUAL 32                /* characters */
+#define LATEST 16                    /* places */
 
 /* ---------------------------------------------------------------------------------------------------------- places */
 
@@ -30,6 +31,8 @@ static uintptr_t addresses[CELLS]; /* of the places of trace-pc, by their number
 static Counters modules[MODULES];
 static uint32_t module_count;
 static uint64_t reached;
+static const uint8_t *latest[LATEST]; /* counters of places that the last look found new */
+static uint32_t latest_count;
 
 static void count(uint32_t place) {
     if (cells[place] != UINT8_MAX)
@@ -55,7 +58,11 @@ static uint32_t collect(uint8_t *from, uint8_t *known, size_t size, int keep) {
         for (i = at; keep && i < at + length; i++) {
             const uint8_t bit = from[i] != 0 ? magnitude(from[i]) : 0;
             if (bit & ~known[i]) {
-                reached += known[i] == 0;
+                if (known[i] == 0) {
+                    reached++;
+                    if (latest_count < LATEST)
+                        latest[latest_count++] = from + i;
+                }
                 known[i] |= bit;
                 new++;
             }
@@ -217,6 +224,8 @@ static uint32_t collect_all(int keep) {
     const uint32_t count = used < CELLS ? used : CELLS;
     const uint64_t before = reached;
     uint32_t new, places, i;
+    if (keep)
+        latest_count = 0;
     cells[0] = 0;
     new = collect(cells, seen, count, keep) + collect_equal(keep);
     for (i = 0; i < module_count; i++)
@@ -266,6 +275,15 @@ SEEN_BY_ALL uint32_t syn_cover_places(uint64_t *to, uint32_t room) {
         count += take(1 + i, modules[i].cells, modules[i].size, to + count, room - count);
     collect_equal(0);
     return count;
+}
+
+SEEN_BY_ALL int syn_cover_shows(void) {
+    uint32_t i;
+    int all = 1;
+    for (i = 0; i < latest_count; i++)
+        all = all && *latest[i] != 0;
+    collect_all(0);
+    return all;
 }
 
 SEEN_BY_ALL void syn_cover_sites(uint64_t *found, uint64_t *known) {

@@ -26,6 +26,9 @@ uint32_t syn_cover_collect(void);
 /* Have what was counted since then forgotten instead. */
 void syn_cover_forget(void);
 
+/* The same; whether it had all the places (some, if there were many) that the last look found new. */
+int syn_cover_shows(void);
+
 /* Take the places that were reached since the last look, each with its magnitude as a bit: not more than there is room for.
  * None is new or known by that; what is counted from here on belongs to the next sequence.  Gives how many.  A place is the
  * same number in each process that loads the same files in the same order: bits 48 and up are a piece of code, 8 to 47 a

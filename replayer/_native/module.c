@@ -156,13 +156,14 @@ static PyObject *make_screen(PyObject *self, PyObject *const *args, Py_ssize_t c
     SynCover cover;
     void *factory, *state;
     (void)self;
-    if (count != 7)
-        return wrong_count("screen(factory, iid, terminal, collect, watch, operands, state)");
+    if (count != 8)
+        return wrong_count("screen(factory, iid, terminal, collect, watch, operands, shows, state)");
     factory = PyLong_AsVoidPtr(args[0]);
     cover.collect = (uint32_t(*)(void))(uintptr_t)PyLong_AsVoidPtr(args[3]);
     cover.watch = (void (*)(int))(uintptr_t)PyLong_AsVoidPtr(args[4]);
+    cover.shows = (int (*)(void))(uintptr_t)PyLong_AsVoidPtr(args[6]);
     cover.operands = (uint32_t(*)(SynOperands *, uint32_t))(uintptr_t)PyLong_AsVoidPtr(args[5]);
-    state = PyLong_AsVoidPtr(args[6]);
+    state = PyLong_AsVoidPtr(args[7]);
     if (PyErr_Occurred())
         return NULL;
     if (PyObject_GetBuffer(args[1], &iid, PyBUF_SIMPLE) != 0)
@@ -280,7 +281,7 @@ static PyMethodDef methods[] = {
      "make calls; gives (status, made, read, references, handed)"},
     {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
     {"screen", FASTCALL(make_screen), METH_FASTCALL,
-     "screen(factory, iid, terminal, collect, watch, operands, state): what screens the objects of a factory\n"
+     "screen(factory, iid, terminal, collect, watch, operands, shows, state): what screens the objects of a factory\n"
      "(screen.h); the functions are addresses, 0 for none"},
     {"play_list", FASTCALL(play_list), METH_FASTCALL,
      "play_list(screen, player, sequences, results, journal, number, stop, slow): play sequences of a list; gives\n"

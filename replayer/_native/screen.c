@@ -3,6 +3,8 @@
 #endif
 #include "screen.h"
 
+#include "msgpack.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,9 @@ enum Phase { PHASE_CALLS = 0, PHASE_MAKING = 2, PHASE_ENDING = 3 }; /* replayer/
 #define HEAD 16          /* bytes of a list before its first entry */
 #define LENGTH 4         /* bytes of an entry's length */
 #define SHORTEST_ENTER 6 /* bytes, with its check */
+#define FIRST_ENTER 16   /* kind of a record */
+#define TRIMS 40         /* plays that make a sequence shorter */
+#define FEWEST_CALLS 4   /* that are left: others than those of what is new are what mutators build on */
 #define QUERY_INTERFACE 0
 #define RELEASE 2
 
@@ -257,15 +262,17 @@ static void put_number(uint8_t *at, uint64_t number, unsigned bytes) {
 }
 
 /* Append a result that there is room for; it is there when the count says so. */
-static void append(uint8_t *list, const SynScreened *result, const int64_t *values, const SynOperands *operands) {
+static void append(uint8_t *list, const SynScreened *result, const int64_t *values, const SynOperands *operands,
+                   const uint16_t *needed) {
     const uint64_t count = number_at(list, 8), end = number_at(list + 8, 8);
     const size_t answers = result->made * sizeof *values, compared = result->compared * sizeof *operands;
-    const size_t size = sizeof *result + answers + compared;
+    const size_t numbers = result->needed * sizeof *needed, size = sizeof *result + answers + compared + numbers;
     uint8_t *to = list + end;
     put_number(to, size, LENGTH);
     memcpy(to + LENGTH, result, sizeof *result);
     memcpy(to + LENGTH + sizeof *result, values, answers);
     memcpy(to + LENGTH + sizeof *result + answers, operands, compared);
+    memcpy(to + LENGTH + sizeof *result + answers + compared, needed, numbers);
     put_number(list + 8, end + LENGTH + size, 8);
     put_number(list, count + 1, 8);
 }
@@ -276,6 +283,7 @@ static void append(uint8_t *list, const SynScreened *result, const int64_t *valu
 #define MOST_OF_A_KIND 1500
 #define ANSWERS 24         /* of one method that are told apart */
 #define ANOTHER_ANSWER INT64_MAX
+#define NEW_STATES 8       /* of one sequence that are remembered */
 
 enum Kind { KIND_NONE, KIND_ANSWER, KIND_PAIR, KIND_STATE, KINDS };
 
@@ -324,7 +332,7 @@ static int64_t told_apart(Features *features, uint32_t slot, int64_t answer) {
 
 /* How many pairs of calls, and states, are new. */
 static uint32_t new_features(Features *features, const uint32_t *slots, const int64_t *values, const uint64_t *states,
-                             size_t calls, uint32_t *new_states) {
+                             size_t calls, uint64_t *new_states, uint32_t *new_state_count) {
     uint64_t before = 0;
     uint32_t new = 0;
     size_t n;
@@ -332,8 +340,11 @@ static uint32_t new_features(Features *features, const uint32_t *slots, const in
         const uint64_t call = mixed(slots[n] + 1u, (uint64_t)told_apart(features, slots[n], values[n]));
         new += is_new(features, KIND_PAIR, mixed(before, call));
         before = call;
-        if (states != NULL && (n == 0 || states[n] != states[n - 1]))
-            *new_states += is_new(features, KIND_STATE, states[n]);
+        if (states != NULL && (n == 0 || states[n] != states[n - 1]) && is_new(features, KIND_STATE, states[n])) {
+            if (*new_state_count < NEW_STATES)
+                new_states[*new_state_count] = states[n];
+            ++*new_state_count;
+        }
     }
     return new;
 }
@@ -352,6 +363,13 @@ struct SynScreen {
     size_t capacity; /* of these */
     Handles handles;
     SynOperands operands[SYN_MAX_OPERANDS];
+    int trying; /* what is played is nothing to learn from */
+    uint64_t new_states[NEW_STATES];
+    uint32_t new_state_count;
+    uint8_t *shorter; /* a sequence with fewer calls */
+    size_t shorter_room;
+    uint32_t starts[SYN_MAX_TRIMMED + 1]; /* of its calls, in the whole one */
+    uint16_t needed[SYN_MAX_TRIMMED];
     Features features;
 };
 
@@ -386,6 +404,7 @@ void syn_screen_free(SynScreen *screen) {
         return;
     close_handles(&screen->handles);
     free_room(screen);
+    free(screen->shorter);
     free(screen);
 }
 
@@ -438,8 +457,12 @@ static uint16_t at_most(uint32_t number) {
 
 static void look_for_news(SynScreen *screen, size_t calls, SynScreened *result) {
     uint32_t states = 0, code = 0, pairs;
+    if (screen->trying)
+        return;
+    screen->new_state_count = 0;
     pairs = new_features(&screen->features, screen->slots, screen->values, screen->state != NULL ? screen->states : NULL,
-                         calls, &states);
+                         calls, screen->new_states, &states);
+    screen->new_state_count = states < NEW_STATES ? states : NEW_STATES;
     if (screen->cover.collect != NULL)
         code = screen->cover.collect();
     result->fresh = at_most(pairs + states + (code & UINT16_MAX));
@@ -512,17 +535,115 @@ static SynScreenStatus play_once(SynScreen *screen, SynBatch *batch, const uint8
     return SYN_SCREENED;
 }
 
-/* Play it once more, only to see what is compared. */
-static SynScreenStatus watch(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size,
-                             SynScreened *result) {
+/* Where calls begin; how many there are, 0 if it is too many or not to be read. */
+static uint32_t find_calls(SynScreen *screen, const uint8_t *stream, size_t size) {
+    MpReader r = {stream, stream + size, 1};
+    uint32_t count = 0;
+    while (r.at < r.end) {
+        const size_t at = (size_t)(r.at - stream);
+        const MpValue array = mp_next(&r), kind = mp_next(&r);
+        if (array.kind != MP_ARRAY || array.number < 1 || kind.kind != MP_UNSIGNED)
+            return 0;
+        mp_skip(&r, array.number); /* and its check */
+        if (!r.sound || (kind.number < FIRST_ENTER && count > 0) || count == SYN_MAX_TRIMMED)
+            return 0;
+        if (kind.number >= FIRST_ENTER)
+            screen->starts[count++] = (uint32_t)at;
+    }
+    screen->starts[count] = (uint32_t)size;
+    return count;
+}
+
+/* The sequence with these calls only; its size, 0 if there is no memory. */
+static size_t shortened(SynScreen *screen, const uint8_t *stream, size_t size, const uint16_t *calls, uint32_t count) {
+    size_t at = screen->starts[0];
+    uint32_t n;
+    if (screen->shorter_room < size) {
+        free(screen->shorter);
+        screen->shorter = malloc(size);
+        screen->shorter_room = screen->shorter != NULL ? size : 0;
+        if (screen->shorter == NULL)
+            return 0;
+    }
+    memcpy(screen->shorter, stream, at);
+    for (n = 0; n < count; n++) {
+        const uint32_t start = screen->starts[calls[n]], length = screen->starts[calls[n] + 1] - start;
+        memcpy(screen->shorter + at, stream + start, length);
+        at += length;
+    }
+    return at;
+}
+
+/* Whether the sequence just played has the places and states that made a longer one new. */
+static int shows(const SynScreen *screen, uint32_t made) {
+    uint32_t n, call;
+    int all = screen->cover.shows == NULL || screen->cover.shows();
+    for (n = 0; n < screen->new_state_count && all; n++) {
+        for (call = 0; call < made && screen->states[call] != screen->new_states[n];)
+            call++;
+        all = call < made;
+    }
+    return all;
+}
+
+/* Find calls that a sequence does not need for what is new in it: `result->needed` of them are left. */
+static SynScreenStatus trim(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size, SynScreened *result) {
+    uint16_t fewer[SYN_MAX_TRIMMED];
+    uint32_t count = find_calls(screen, stream, size), step, tries = TRIMS, n;
+    const uint32_t all = count;
+    if (count <= FEWEST_CALLS || result->status != SYN_DONE)
+        return SYN_SCREENED;
+    for (n = 0; n < count; n++)
+        screen->needed[n] = (uint16_t)n;
+    for (step = count / 2; step > 0 && tries > 0; step /= 2) {
+        uint32_t end = count;
+        while (end > 0 && tries > 0 && count > FEWEST_CALLS) {
+            const uint32_t start = end > step ? end - step : 0, left = count - (end - start);
+            SynScreened again;
+            SynScreenStatus status;
+            size_t length;
+            memcpy(fewer, screen->needed, start * sizeof *fewer);
+            memcpy(fewer + start, screen->needed + end, (count - end) * sizeof *fewer);
+            if (left == 0 || (length = shortened(screen, stream, size, fewer, left)) == 0)
+                break;
+            tries--;
+            status = play_once(screen, batch, screen->shorter, length, &again);
+            if (status != SYN_SCREENED)
+                return status;
+            if (shows(screen, again.made)) {
+                memcpy(screen->needed, fewer, left * sizeof *fewer);
+                count = left;
+            }
+            end = start;
+        }
+    }
+    if (count < all)
+        result->needed = count;
+    return SYN_SCREENED;
+}
+
+/* What there is to know of a sequence that shows something new. */
+static SynScreenStatus look_closely(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size,
+                                    SynScreened *result) {
     int64_t *const values = screen->values;
+    SynScreenStatus status = SYN_SCREENED;
     SynScreened again;
-    SynScreenStatus status;
-    screen->values = screen->spare;
-    screen->cover.watch(1);
-    status = play_once(screen, batch, stream, size, &again);
-    result->compared = screen->cover.operands(screen->operands, SYN_MAX_OPERANDS);
-    screen->cover.watch(0);
+    screen->values = screen->spare; /* the answers are those of the first time */
+    screen->trying = 1;
+    if (result->places > 0 && (screen->cover.shows != NULL || screen->new_state_count > 0))
+        status = trim(screen, batch, stream, size, result);
+    if (status == SYN_SCREENED && screen->cover.watch != NULL) {
+        if (result->needed > 0) {
+            size = shortened(screen, stream, size, screen->needed, result->needed);
+            stream = screen->shorter;
+        }
+        screen->cover.watch(1);
+        status = play_once(screen, batch, stream, size, &again);
+        result->compared = screen->cover.operands(screen->operands, SYN_MAX_OPERANDS);
+        screen->cover.watch(0);
+        screen->cover.shows();
+    }
+    screen->trying = 0;
     screen->values = values;
     return status;
 }
@@ -530,10 +651,10 @@ static SynScreenStatus watch(SynScreen *screen, SynBatch *batch, const uint8_t *
 static SynScreenStatus play_one(SynScreen *screen, SynBatch *batch, const uint8_t *stream, size_t size) {
     SynScreened result;
     SynScreenStatus status = play_once(screen, batch, stream, size, &result);
-    if (status == SYN_SCREENED && result.fresh != 0 && screen->cover.watch != NULL)
-        status = watch(screen, batch, stream, size, &result);
+    if (status == SYN_SCREENED && result.fresh != 0)
+        status = look_closely(screen, batch, stream, size, &result);
     if (status == SYN_SCREENED)
-        append(batch->results, &result, screen->values, screen->operands);
+        append(batch->results, &result, screen->values, screen->operands, screen->needed);
     return status;
 }
 
@@ -557,7 +678,8 @@ SynScreenStatus syn_screen(SynScreen *screen, SynBatch *batch) {
         if (make_room(screen, (size_t)size) != 0)
             return SYN_NO_RESOURCES;
         batch->needed = (size_t)number_at(batch->results + 8, 8) + LENGTH + sizeof(SynScreened) +
-                        ((size_t)size / SHORTEST_ENTER + 1) * sizeof(int64_t) + sizeof screen->operands;
+                        ((size_t)size / SHORTEST_ENTER + 1) * sizeof(int64_t) + sizeof screen->operands +
+                        sizeof screen->needed;
         if (batch->needed > batch->results_size)
             return SYN_NO_ROOM;
         if ((status = play_one(screen, batch, list + at - size, (size_t)size)) != SYN_SCREENED)

@@ -10,8 +10,9 @@
  * A result says whether the sequence is the first to show something: a place of the target's code, where something counts
  * them (cover.h); a call with what it answered, after another one with its answer; a state that the target names itself.  Of
  * a method 24 answers are told apart, and no more than some thousand such pairs, and states, are new: a target that counts
- * upward is not interesting for ever.  A sequence that shows something is played once more where comparisons can be
- * noted, before its result is in the list: what the target compared goes with it.
+ * upward is not interesting for ever.  A sequence that shows a new place or state is played some times more, before its
+ * result is in the list, to find calls that it does not need for that; and one that shows anything once more where
+ * comparisons can be noted: what the target compared goes with it.
  *
  * One thread at a time uses a SynScreen.  Nothing here needs Python.
  */
@@ -31,11 +32,14 @@ typedef struct SynCover {
     uint32_t (*collect)(void);
     void (*watch)(int on);
     uint32_t (*operands)(SynOperands *to, uint32_t room);
+    int (*shows)(void);
 } SynCover;
 
 #define SYN_MAX_OPERANDS 64
+#define SYN_MAX_TRIMMED 500 /* calls of a sequence that is made shorter */
 
-/* A result, as it lies in the list: this, then `made` answers of 8 bytes, then `compared` SynOperands. */
+/* A result, as it lies in the list: this, then `made` answers of 8 bytes, then `compared` SynOperands, then the numbers of
+ * `needed` calls, of 2 bytes; of all if there are none. */
 typedef struct SynScreened {
     uint32_t made;         /* calls */
     uint32_t status;       /* SynStatus: SYN_DONE if all were */
@@ -48,7 +52,7 @@ typedef struct SynScreened {
     uint16_t fresh;        /* how much it showed for the first time */
     uint16_t places;       /* and how much of this is more than a number of times: places, states; pairs where nothing counts */
     uint32_t compared;
-    uint32_t reserved;
+    uint32_t needed;
 } SynScreened;
 
 typedef enum SynScreenStatus {

@@ -129,6 +129,23 @@ def test_a_fresh_sequence_tells_what_was_compared_in_it(
     assert {0x0BADF00D, 7} in [{one, other} for one, other, _ in seen.compared]
 
 
+@pytest.mark.parametrize("command", KINDS.values(), ids=KINDS)
+def test_a_fresh_sequence_tells_which_calls_it_needs_for_new_places(
+    command: str, tmp_path: Path, lists: tuple[SharedList, SharedList]
+) -> None:
+    played = Played(covered(command, tmp_path), lists)
+    noise, opens = calls('Progress("X", 1, 2)', "Error(0x7, NULL)"), calls("Progress(NULL, 48879, 0)")
+    reads = calls('Progress("F", 3, 4)')
+    played(noise * 40)
+    long = [*noise * 11, *opens, *noise * 9, *reads, *noise * 12]
+    (seen,) = played(long)
+    assert 2 <= len(seen.needed) <= 6 and {22, 41} & set(seen.needed)
+    needed = [long[at] for at in seen.needed]
+    assert needed.index(opens[0]) < len(needed) - 1
+    assert len(seen.values) == len(long)
+    assert played(needed)[0].places == 0
+
+
 def test_what_was_reached_meanwhile_can_be_forgotten(tmp_path: Path, lists: tuple[SharedList, SharedList]) -> None:
     target = load_target(f"{covered(KINDS['clang guards'], tmp_path)}:create")
     assert isinstance(target, NativeTarget) and target.cover is not None
@@ -200,6 +217,15 @@ def test_a_state_that_the_target_names_is_new(
     played = Played(library(answers), lists)
     states = [progress(1, maximum=maximum) for maximum in (0, 1, 2, 3, 4, 0)]
     assert fresh(played, *states) == [True, False, True, False, True, False]
+
+
+def test_a_sequence_tells_which_calls_it_needs_for_a_new_state(
+    library: Callable[[str | Path], Path], answers: Path, lists: tuple[SharedList, SharedList]
+) -> None:
+    played = Played(library(answers), lists)
+    played(progress(1, 1, maximum=2))
+    (seen,) = played([*progress(*[1] * 30, maximum=2), *progress(1, maximum=10), *progress(*[1] * 30, maximum=2)])
+    assert len(seen.needed) <= 4 and 30 in seen.needed
 
 
 def test_a_target_that_counts_upward_is_not_new_for_ever(
