@@ -196,7 +196,7 @@ class Variants:
         return types, bytes(never_null), name in self._contract.terminal, called, one, other, pools
 
     def _pool(self, method: Method, position: int) -> tuple[tuple[bytes, ...], int]:
-        """Values for an argument, packed: boundaries, what was seen, what the target looks for; how many of these."""
+        """Values for an argument, packed: boundaries, what was seen, what the target knows; how many of these."""
         parameter, environment = method.inputs[position], self._environment
         kind = parameter.type
         seen: list[Argument] = environment.seen[method.name, position]
