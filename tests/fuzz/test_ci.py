@@ -107,11 +107,11 @@ def test_a_baseline_that_cannot_be_read_ends_the_run_before_it_begins(corpus: Pa
 def test_what_does_not_show_again_is_told_and_does_not_fail_a_build(corpus: Path) -> None:
     save(corpus, "error", trace('Error(S_OK, "")'))
     Path("unlucky").write_bytes(b"x")
-    done = fuzz("targets.fails_a_few_times:Host", "--mode", "pr", "--junit", "junit.xml")
+    done = fuzz("targets.fails_a_few_times:Host", "--mode", "pr", "--junit", "junit.xml", runs=10)
     assert "flaky: it did not show again when it was played 10 times" in done.stdout, done.stdout
     assert done.exit_code == 0 and junit().attrib["skipped"] == "1"
     Path("unlucky").write_bytes(b"x")
-    assert fuzz("targets.fails_a_few_times:Host").exit_code == 1  # at a desk somebody may want to look
+    assert fuzz("targets.fails_a_few_times:Host", runs=10).exit_code == 1  # at a desk somebody may want to look
 
 
 def test_what_shows_within_ten_tries_counts(corpus: Path) -> None:
@@ -213,7 +213,8 @@ def artifacts(kind: str) -> list[Path]:
 
 
 def test_libfuzzer_style_crash(corpus: Path) -> None:
-    done = fuzz("targets.segfaults:Host", "--exit-style", "libfuzzer", "-x")
+    save(corpus, "crash", trace("Progress(NULL, 2, 1)"))
+    done = fuzz("targets.segfaults:Host", "--exit-style", "libfuzzer", "-x", runs=10)
     assert done.exit_code == 77
     (file,) = artifacts("crash")
     assert file.name == f"crash-{hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()}"
