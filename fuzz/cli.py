@@ -6,11 +6,12 @@ import json
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +19,7 @@ from fuzz.baseline import Baseline
 from fuzz.begin import Beginning, gone_on_with
 from fuzz.buckets import Found, check_folder
 from fuzz.campaign import CampaignOptions, Summary
-from fuzz.coverage import why_not_covered
+from fuzz.coverage import CoveredFile, why_not_covered
 from fuzz.coverage_reports import cobertura, coverage_json, lcov
 from fuzz.coverage_reports import text_lines as coverage_lines
 from fuzz.covering import cover
@@ -46,6 +47,9 @@ from replayer.oracles import ORACLES
 from replayer.places import Places
 from replayer.reports import Report, reproduce_line, require_folder, write_whole
 from replayer.verdict import Verdict, mismatch
+
+if TYPE_CHECKING:
+    from fuzz.report_page import CampaignPage
 
 __all__ = ["demo", "fuzz"]
 
@@ -209,7 +213,7 @@ def fuzz(**options: Any) -> None:
 def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     as_json, html = options["as_json"], options["html"]
     if html:
-        from fuzz.html_report import campaign_report, check_writable, write_html
+        from fuzz.html_report import check_writable
 
         check_writable(html)
     baseline_file, updating = options["baseline"], options["update_baseline"]
@@ -221,6 +225,11 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     wanted = {kind: options[kind] for kind in ("junit", "sarif", "summary")}
     places = Places(spec)
 
+    def files() -> list[CoveredFile]:
+        return campaign.covered_files()
+
+    page = _page(html, beginning, files) if html else None
+
     def reports(verdict: CampaignVerdict, *, final: bool) -> list[Report]:
         shared: dict[str, Any] = {
             "name": "synctape fuzz",
@@ -229,9 +238,11 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
             **wanted,
         }
         command = partial(_reproduce, verdict.summary, spec=spec)
+        pages: list[Report] = [*page.reports(verdict, final=final)] if page else []
         if not final:
-            return file_reports(spec, command, **shared)
-        return wanted_reports(spec, command, annotations=options["annotations"], as_json=as_json, **shared)
+            return file_reports(spec, command, **shared) + pages
+        annotations = options["annotations"]
+        return wanted_reports(spec, command, annotations=annotations, as_json=as_json, **shared) + pages
 
     def found_one(found: Found, path: Path | None) -> None:
         live.say(announcement(found, path))
@@ -254,14 +265,6 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     if updating:
         verdict = _updated(verdict, baseline, baseline_file, interface)
     watched.report(verdict)
-    if html:
-        try:
-            files = campaign.covered_files()
-        except SynctapeError as error:
-            click.echo(f"synctape: warning: {html} has no lines of the target: {error}", err=True)
-            files = []
-        page = campaign_report(verdict.summary, spec, campaign_options, interface, files, excuses=verdict.excuses)
-        write_html(page, html)
     if style is ExitStyle.LIBFUZZER:
         for found in verdict.counted:
             click.echo(f"artifact: {write_artifact(found, folder, interface, spec)}", err=True)
@@ -274,6 +277,16 @@ def _fuzz(options: dict[str, Any], mode: Mode | None, style: ExitStyle) -> int:
     elif not as_json:
         click.echo(count_line(verdict))
     return verdict.exit_code(style)
+
+
+def _page(path: str, beginning: Beginning, files: Callable[[], list[CoveredFile]]) -> CampaignPage:
+    """The report as a page of HTML, whose modules only those wait for who want it."""
+    from fuzz.report_page import CampaignPage
+
+    def warn(line: str) -> None:
+        click.echo(f"synctape: warning: {line}", err=True)
+
+    return CampaignPage(Path(path), beginning.spec, beginning.options, beginning.interface, files, warn)
 
 
 def _covered(options: dict[str, Any]) -> int:

@@ -205,7 +205,8 @@ _STOPPED = {
 
 
 def _ended(report: CampaignReport) -> str:
-    ended = _STOPPED.get(report.stopped, f"The campaign ended: {shown(report.stopped, 80)}")
+    other = shown(report.stopped, 200)
+    ended = _STOPPED.get(report.stopped, f"{other[:1].upper()}{other[1:]}")
     return f"{ended}, after {duration(_last(report).get('seconds', 0.0))}."
 
 
