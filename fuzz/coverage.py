@@ -107,8 +107,10 @@ class Coverage:
         self._unwatched: list[
             tuple[str, CodeType, str, str, int]
         ] = []  # that have no version with comparisons yet
-        self._versions: dict[int, CodeType] = {}  # by the id of the plain code: the same with comparisons
-        self._functions: list[tuple[FunctionType, CodeType, CodeType]] | None = None  # None: to be looked for
+        self._versions: dict[
+            int, tuple[CodeType, CodeType]
+        ] = {}  # by the id of plain code: it, and with comparisons
+        self._functions: list[tuple[FunctionType, CodeType, CodeType]] = []
         self._unmeasured: dict[str, str] = {}  # by module: why
         self._names: list[str] = []  # of sites, as named() gives them
         self._alike: Counter[str] = Counter()
@@ -237,19 +239,27 @@ class Coverage:
         if not self.method or watch is self.comparisons.watching:
             return
         self.comparisons.watching = watch
-        if watch and self._unwatched:
-            for module in self._unwatched:
-                self._compile_comparisons(*module)
-            self._unwatched.clear()
-            self._functions = None
-        if self._functions is None:
-            self._functions = [
-                (function, code, self._versions[id(code)])
-                for function in gc.get_objects()
-                if type(function) is FunctionType and id(code := function.__code__) in self._versions
-            ]
+        if watch:
+            self.prepare_comparisons()
         for function, plain, watched in self._functions:
             function.__code__ = watched if watch else plain
+
+    def prepare_comparisons(self) -> None:
+        """Make the other version of all that is there and has none yet: where objects are frozen after that
+        (gc.freeze), their functions could not be found any more."""
+        if not self._unwatched:
+            return
+        for module in self._unwatched:
+            self._compile_comparisons(*module)
+        self._unwatched.clear()
+        known = {id(function) for function, _, _ in self._functions}
+        self._functions += [
+            (function, *self._versions[id(code)])
+            for function in gc.get_objects()
+            if type(function) is FunctionType
+            and id(code := function.__code__) in self._versions
+            and id(function) not in known
+        ]
 
     def _compile_comparisons(self, name: str, plain: CodeType, source: str, path: str, first: int) -> None:
         """The other version of a module's code, function by function; no harm where there is none."""
@@ -265,7 +275,7 @@ class Coverage:
         comparisons = self.comparisons
         given = {COMPARED: comparisons.compared, OPERATED: comparisons.operated, CALLED: comparisons.called}
         vars(sys.modules[name]).update(given)
-        self._versions.update((id(one), other) for one, other in pairs)
+        self._versions.update((id(one), (one, other)) for one, other in pairs)
         if self._monitor is not None and isinstance(probes, LineProbes):
             self._monitor.watch(watched, probes.lines)
 

@@ -37,6 +37,8 @@ def preload(config: dict[str, Any]) -> None:
     if not config["native"]:
         _start_coverage(config["spec"], config["cover"])
     load_target(config["spec"], interface)
+    if config["spec"] in _coverage:
+        _coverage[config["spec"]].prepare_comparisons()
     if is_library_spec(config["spec"]):
         _words[:] = words_in(Path(config["spec"].rpartition(":")[0]))
     _seeds[:] = map(unpack_calls, config["seeds"])

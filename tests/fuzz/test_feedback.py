@@ -74,6 +74,12 @@ def test_bugs_are_found_that_only_feedback_leads_to(deep: tuple[ModuleType, Any]
     pytest.fail(f"not within {most} sequences")
 
 
+def test_a_campaign_in_a_child_process_is_told_of_comparisons_too() -> None:
+    options = CampaignOptions(seed=1, max_time=None, max_runs=4000, exit_first=True)
+    summary = Campaign("targets.deep:Checksum", (), options).run()
+    assert [found.finding.message for found in summary.found] == ["RuntimeError"]
+
+
 # --- the target's state ---------------------------------------------------------------------------------------
 
 
