@@ -245,7 +245,6 @@ class Cluster:
             self._campaign,
             place.slot,
             [(batch.number, batch.level) for batch in several.batches],
-            self._plan.options.batch,
             several.most,
             _ROUND_SECONDS if left is None else min(_ROUND_SECONDS, left),
             Known(known.fresh[place.told :], known.deadly, known.hangs, known.growth),

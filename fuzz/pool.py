@@ -159,14 +159,14 @@ class Batches:
 
         Waits while it depends on what others have in hand.
         """
-        size, most = self._options.batch, self._options.max_runs
+        most = self._options.max_runs
         with self._changed:
             while not self._stopped and not self._over(seconds := self._left()):
-                free = size if most is None else most - self._runs - self._out
+                free = self._options.batch if most is None else most - self._runs - self._out
                 if free > 0:
-                    if batch is None or batch.start >= size:
+                    if batch is None or batch.start >= self._options.size_of(batch.number):
                         batch = self._new()
-                    until = min(size, batch.start + free)
+                    until = min(self._options.size_of(batch.number), batch.start + free)
                     self._out += until - batch.start
                     return Part(batch, until, seconds)
                 if not self._out:
@@ -185,15 +185,20 @@ class Batches:
 
     def several(self, count: int) -> Several | None:
         """So many new batches, for one who cannot ask in between; None: nothing at present, or any more."""
-        size, most = self._options.batch, self._options.max_runs
+        most = self._options.max_runs
         with self._changed:
             seconds = self._left()
-            free = count * size if most is None else min(count * size, most - self._runs - self._out)
+            free = count * self._options.batch if most is None else most - self._runs - self._out
             if self._stopped or self._over(seconds) or free <= 0:
                 return None
-            batches = [self._new() for _ in range(-(-free // size))]
-            self._out += free
-            return Several(batches, free, seconds)
+            batches: list[Batch] = []
+            sequences = 0
+            while len(batches) < count and sequences < free:
+                batches.append(self._new())
+                sequences += self._options.size_of(batches[-1].number)
+            sequences = min(sequences, free)
+            self._out += sequences
+            return Several(batches, sequences, seconds)
 
     def came(self, several: Several, played: Iterable[Played]) -> None:
         """Take note of what came of several batches; what was not played of them others will be."""

@@ -13,13 +13,16 @@ from recorder.contract import Level
 
 __all__ = ["CampaignOptions", "Progress", "Summary"]
 
+_FIRST_BATCH = 32  # sequences
+
 
 @dataclass(frozen=True)
 class CampaignOptions:
     """`max_time` seconds and `max_runs` sequences bound the search (None: no bound).
 
     `level` is the highest one that is searched and reported.  `timeout`: seconds without progress that count
-    as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus.  `jobs`: how
+    as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus, fewer at first:
+    `size_of` a batch.  `jobs`: how
     many searching processes there are at once; with one the same seed gives the same run.
     `corpus_share` of `max_time` is the most that replaying the corpus may take.  `tries`: how often a sequence is
     played that does not fail each time.  `cluster`: the address of the Dask scheduler on whose workers it searches
@@ -43,6 +46,10 @@ class CampaignOptions:
     corpus_share: float = 1.0
     tries: int = 10
     cover: tuple[str, ...] = ()
+
+    def size_of(self, number: int) -> int:
+        """How many sequences a batch has: the first ones are small, since what they find the next builds on."""
+        return min(self.batch, _FIRST_BATCH << min(number, 16))
 
 
 @dataclass

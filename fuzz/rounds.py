@@ -36,7 +36,6 @@ class Round:
     campaign: str
     slot: int
     batches: Sequence[tuple[int, Level]]
-    size: int
     most: int | None
     seconds: float
     known: Known
@@ -115,10 +114,10 @@ def _play(asked: Round, slot: _Slot, answer: Answer) -> None:
     known = Known(slot.fresh, asked.known.deadly, asked.known.hangs, asked.known.growth)
     runs = 0
     for number, level in asked.batches:
-        start = 0
-        while start < asked.size:
+        start, size = 0, slot.searcher.plan.options.size_of(number)
+        while start < size:
             left = ends - time.monotonic()
-            until = asked.size if asked.most is None else min(asked.size, start + asked.most - runs)
+            until = size if asked.most is None else min(size, start + asked.most - runs)
             if left <= 0 or until <= start:
                 return
             played = slot.searcher.play(number, level, start, until, known, seconds=left)

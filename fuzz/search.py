@@ -321,7 +321,8 @@ class Searcher:
     def _ask(self, op: str, part: _Part, *, timeout: float | None = None, **request: Any) -> Any:
         """The child's answer, or the Death that it met.  Raises TargetError if the target gives no instance."""
         known = part.known
-        request |= {"op": op, "number": part.number, "level": int(part.level), "size": self.plan.options.batch}
+        size = self.plan.options.size_of(part.number)
+        request |= {"op": op, "number": part.number, "level": int(part.level), "size": size}
         request |= {"fresh": known.fresh[self._knows_fresh :], "deadly": known.deadly[self._knows_deadly :]}
         try:
             self._sandbox.start()
