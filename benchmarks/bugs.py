@@ -21,7 +21,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _MISSES = 2  # after so many a tool is not asked again
 
 Record = dict[str, Any]
 Key = tuple[str, str]  # host and tool
+Runs = defaultdict[Key, list[Result]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.output:
                 with options.output.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
-    print(table(records, chosen, options.tools, options.limit))
+    runs = _by_host_and_tool(records, options.limit)
+    print(table(runs, chosen, options.tools))
+    print()
+    print("\n".join(summary(runs, chosen, options.tools)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,15 +144,18 @@ def _tell(record: Record) -> None:
 # --- the table --------------------------------------------------------------------------------------------------
 
 
-def table(records: Sequence[Record], chosen: Sequence[Host], tools: Sequence[str], limit: float) -> str:
-    """Markdown: a row for each host, a column for each tool."""
-    runs: dict[Key, list[Result]] = defaultdict(list)
-    fields = Result.__dataclass_fields__
+def _by_host_and_tool(records: Sequence[Record], limit: float) -> Runs:
+    runs: Runs = defaultdict(list)
     for record in records:
         if record["limit"] == limit:
-            result = Result(**{name: record[name] for name in fields})
+            result = Result(**{field.name: record[field.name] for field in fields(Result)})
             runs[record["host"], record["tool"]].append(result)
-    tools = [tool for tool in tools if any(key[1] == tool for key in runs)]
+    return runs
+
+
+def table(runs: Runs, chosen: Sequence[Host], tools: Sequence[str]) -> str:
+    """Markdown: a row for each host, a column for each tool that was run."""
+    tools = [tool for tool in tools if any(runs[host.name, tool] for host in chosen)]
     lines = [f"| host | depth | {' | '.join(tools)} |", f"| --- | --- |{' --- |' * len(tools)}"]
     for host in chosen:
         cells = [_cell(runs[host.name, tool], host) for tool in tools]
@@ -156,6 +163,29 @@ def table(records: Sequence[Record], chosen: Sequence[Host], tools: Sequence[str
         cells = [f"**{cell}**" if number == best else cell for number, cell in enumerate(cells)]
         lines.append(f"| `{host.name}` | {host.depth or 'correct'} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def summary(runs: Runs, chosen: Sequence[Host], tools: Sequence[str]) -> Iterator[str]:
+    """What the goals are about: bugs found for every seed, and how the time compares with the best peer's."""
+    wrong = [host for host in chosen if not host.correct]
+    for tool in tools:
+        asked = [results for host in wrong if (results := runs[host.name, tool])]
+        always = sum(all(result.found for result in results) for results in asked)
+        mostly = sum(median_seconds(results) < math.inf for results in asked)
+        if asked:
+            yield f"{tool}: of {len(asked)} bugs {always} for every seed, {mostly} in the median"
+    ours, *peers = tools
+    ratios = []
+    for host in wrong:
+        best = min((median_seconds(runs[host.name, tool]) for tool in peers), default=math.inf)
+        mine = median_seconds(runs[host.name, ours])
+        if best < math.inf or mine < math.inf:
+            ratios.append((mine / best if mine < math.inf else math.inf) if best < math.inf else 0.0)
+    if ours == "synctape" and ratios:
+        yield (
+            f"{ours}'s time / the best peer's, of the bugs that one of them found in the median: median "
+            f"{statistics.median(ratios):.2f}, at most half for {sum(r <= 0.5 for r in ratios)} of {len(ratios)}"
+        )
 
 
 def median_seconds(results: Sequence[Result]) -> float:
