@@ -140,6 +140,7 @@ def test_minimise_copies_and_leaves_the_corpus_as_it_is(corpus: Folder) -> None:
     assert done.exit_code == 2 and "has traces already" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corpus", ["here"], indirect=True)
 def test_minimise_in_place_moves_what_goes(corpus: Folder) -> None:
     done = run("minimise", corpus, "--in-place", *TARGET)
@@ -148,6 +149,7 @@ def test_minimise_in_place_moves_what_goes(corpus: Folder) -> None:
     assert corpus.beside("-failures").names() == ["killer.tape"]
 
 
+@pytest.mark.slow
 def test_minimise_trims(tmp_path: Path) -> None:
     save(tmp_path / "corpus", "long", trace(*LONG, **ORIGIN))
     done = run("minimise", tmp_path / "corpus", "-o", tmp_path / "out", "--trim", *TARGET)

@@ -60,6 +60,7 @@ def test_the_states_between_the_calls(shower: Shower) -> None:
     assert "failed=True" in failed - quiet and "failed=False" in failed & quiet
 
 
+@pytest.mark.slow
 def test_code_of_other_packages_shows_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "their_library.py").write_text("def used(index):\n    return 1 if index else 0\n")
     host = "import their_library\n\n\nclass Host:\n    def Progress(self, text, index, maximum):\n"
@@ -81,6 +82,7 @@ def test_a_trace_that_kills_the_target_is_a_death_and_the_next_one_is_played() -
     assert isinstance(alive, Seen) and len(alive.calls) == 4
 
 
+@pytest.mark.slow
 def test_a_hang_is_one_too() -> None:
     with Shower("targets.hangs_on_text:Host", CALLBACK, Limits(0.3)) as shower:
         dead = shower.show(trace('Progress("%s", 1, 2)'))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.subset import smallest_subset
@@ -39,6 +39,7 @@ def test_nothing_of_nothing() -> None:
     assert smallest_subset({"a": set[int]()}, {"a": ()}) == []
 
 
+@settings(max_examples=50)
 @given(
     st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.sets(st.integers(0, 12)), max_size=12), st.data()
 )
