@@ -19,7 +19,7 @@ import itertools
 import time
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -32,18 +32,22 @@ from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
 from replayer.guards import Guard
+from replayer.player import Phase
 from replayer.sandbox_child import Journal, pack, unpack
 from replayer.screening import SYMBOLS, Screened, Screening, is_fresh, is_odd, screened
 from replayer.shared import SharedList
 from replayer.target import NativeTarget
 
-__all__ = ["PLAYED", "SAMPLE", "NativeBatches"]
+__all__ = ["PLAYED", "SAMPLE", "TAKEN_OVER", "NativeBatches"]
 
 SAMPLE = 64
 """One sequence in so many has texts that nobody may use after their call (Guard.STRICT)."""
 
 PLAYED = 32 * SAMPLE
 """One sequence in so many is played by the player, with its oracles looking; without the core one in `SAMPLE`."""
+
+TAKEN_OVER = 1 << 32
+"""From here on the numbers of known sequences are places in the list, which another process has left."""
 
 _TELLING = 4  # features that nobody else has: the more, the more often a sequence is drawn
 _SEGMENT = 64  # sequences between two looks at the time
@@ -88,24 +92,32 @@ class NativeBatches:
         self._slot = target.interface.slot
         self._names = [method.name for method in target.interface.slots]
         self._known: _Plan | None = None  # what is in the list of sequences, once this process knows
+        self.deadly: set[int] = set()  # places of what killed a process that took the list over
         self._mine = False  # and has made it
         self._many_handles = any(map(_has_many_handles, engine.seeds))
 
-    def restore(self, fresh: Iterable[Kept]) -> None:
-        """Keep what earlier batches found new, and play it, so that to a new process it is not new again."""
+    def restore(self, fresh: Iterable[Kept], deadly: Collection[int]) -> None:
+        """Keep what earlier batches found new, and play it, so that to a new process it is not new again; but not
+        those of these numbers."""
         packed = []
         for kept in fresh:
             self._engine.keep(kept)
             packed.append(self._fragments.sequence(kept.calls))
         self._engine.reweigh()
         self._variants.refresh()
-        self._screen_apart(packed)
+        self._screen_apart({n: blob for n, blob in enumerate(packed) if n not in deadly})
 
-    def _screen_apart(self, packed: Iterable[bytes]) -> None:
-        """Screen sequences of which nothing is wanted but that they have been played."""
+    def _screen_apart(self, packed: Mapping[int, bytes]) -> None:
+        """Screen sequences of which nothing is wanted but that they have been played, noting their numbers.
+
+        They did no harm when they were found, but may do so now: some target may have written anywhere.
+        """
         with closing(SharedList()) as given, closing(SharedList()) as results:
-            given.extend(packed)
-            self._screening.play(given, results)
+            given.extend(packed.values())
+            for place, number in enumerate(packed):
+                self._journal.note(Phase.KNOWN, number)
+                self._screening.play(given, results, place, place + 1, noting=False)
+        self._journal.note(Phase.CALLS, 0)
 
     def make(self, number: int, level: Level, size: int, start: int, until: int) -> None:
         """Make sequences `start` to `until` of a batch and put them into the list, with their plan."""
@@ -139,6 +151,7 @@ class NativeBatches:
                 plan.played.append(place)
             elif (plan.first + index) % SAMPLE == 0:
                 (plan.strict if (plan.first + index) % every else plan.played).append(place)
+        self.deadly.clear()
         self._sequences.clear()
         self._results.clear()
         self._sequences.extend_packed(len(made.ends), made.packed)
@@ -252,7 +265,8 @@ class NativeBatches:
         plan = self._plan
         fresh = {place for place, result in enumerate(self._results) if result and is_fresh(result)}
         fresh.difference_update(plan.played)
-        self._screen_apart(self._sequences.pick(fresh).values())
+        picked = self._sequences.pick(fresh - self.deadly)
+        self._screen_apart({TAKEN_OVER + place: blob for place, blob in picked.items()})
         return plan
 
     def _calls(self, place: int) -> list[Call]:

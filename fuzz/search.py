@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from fuzz.coverage import CoveredFile
 from fuzz.engine import bases
 from fuzz.instrument import Site
+from fuzz.native import TAKEN_OVER
 from fuzz.progress import CampaignOptions
 from fuzz.screen import ALIKE
 from fuzz.worker import pack_calls
@@ -27,6 +28,7 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from replayer.batches import position, unpack_calls
 from replayer.isolation import place_of
+from replayer.player import Phase
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.shared import SharedList
 from replayer.target import TargetError, environment_for, is_native_spec
@@ -138,6 +140,9 @@ class Searcher:
         self._opened = contextlib.ExitStack()
         self._lists: tuple[SharedList, SharedList] | None = None  # of a native target: fuzz.native
         self._knows_fresh = self._knows_deadly = 0  # how much the child knows
+        self._harmful: set[int] = (
+            set()
+        )  # numbers of sequences that were fresh, and killed when they were played again
         self._lost_in_a_row = 0
         self._died: Counter[str] = Counter()  # by signature
         if is_native_spec(plan.spec):
@@ -330,12 +335,24 @@ class Searcher:
             raise
         except SynctapeError as error:  # what the child said, as text
             raise TargetError(str(error)) from None
-        reply = self._sandbox.request(request, timeout=timeout)
+        reply = self._sandbox.request(request | {"harmful": self._harmful_now()}, timeout=timeout)
+        while isinstance(reply, Death) and reply.position[0] == Phase.KNOWN:
+            number = reply.position[1]
+            self._harmful.add(number if number >= TAKEN_OVER else self._knows_fresh + number)
+            self._knows_fresh = self._knows_deadly = 0
+            request |= {"fresh": known.fresh, "deadly": known.deadly, "harmful": self._harmful_now()}
+            reply = self._sandbox.request(request, timeout=timeout)
+        self._harmful -= {number for number in self._harmful if number >= TAKEN_OVER and op == "batch"}
         if isinstance(reply, dict) and "refused" in reply:
             raise TargetError(reply["refused"])
         alive = not isinstance(reply, Death)
         self._knows_fresh, self._knows_deadly = alive * len(known.fresh), alive * len(known.deadly)
         return reply
+
+    def _harmful_now(self) -> list[int]:
+        """The same, as the child that is told of the latest only counts them."""
+        known = self._knows_fresh
+        return [n if n >= TAKEN_OVER else n - known for n in sorted(self._harmful) if n >= known]
 
 
 class _Part(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fuzz.coverage import Coverage, coverage_for
 from fuzz.engine import Batch, Engine
 from fuzz.growth import due
-from fuzz.native import NativeBatches
+from fuzz.native import TAKEN_OVER, NativeBatches
 from fuzz.schedule import Kept
 from fuzz.words import words_in
 from recorder.calls import Call, Handle
@@ -96,11 +96,11 @@ class _Worker:
     def learn(self, request: dict[str, Any]) -> None:
         """Take over what earlier batches found new, and calls that hang or kill by themselves."""
         if request["fresh"]:
-            self.restore(map(unpack_kept, request["fresh"]))
+            self.restore(map(unpack_kept, request["fresh"]), request["harmful"])
         if request["deadly"]:
             self.engine.avoid.update((call.method, call.args) for call in unpack_calls(request["deadly"]))
 
-    def restore(self, fresh: Iterable[Kept]) -> None:
+    def restore(self, fresh: Iterable[Kept], harmful: list[int]) -> None:
         self.engine.restore(fresh)
 
     def make(self, request: dict[str, Any]) -> list[Any]:
@@ -168,8 +168,12 @@ class _NativeWorker(_Worker):
         super().__init__(engine, None, journal)
         self.batches = batches
 
-    def restore(self, fresh: Iterable[Kept]) -> None:
-        self.batches.restore(fresh)
+    def learn(self, request: dict[str, Any]) -> None:
+        self.batches.deadly.update(number - TAKEN_OVER for number in request["harmful"] if number >= TAKEN_OVER)
+        super().learn(request)
+
+    def restore(self, fresh: Iterable[Kept], harmful: list[int]) -> None:
+        self.batches.restore(fresh, harmful)
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         level = Level(request["level"])

@@ -55,6 +55,7 @@ class Phase(enum.IntEnum):
     MAKING = 2  # the instance
     ENDING = 3  # after the last call: threads end, the instance is released
     ASKING = 4  # IUnknown's laws are looked at, before the first call or after the last
+    KNOWN = 5  # a campaign's sequence is played that was played before; the number is its own
     WAITING = 16  # for the call's time, counting up from here
 
 

@@ -129,23 +129,24 @@ class Screening:
         stop: int | None = None,
         *,
         guard: Guard = Guard.RING,
+        noting: bool = True,
     ) -> None:
         """Play the sequences from number `start` up to `stop`, appending to the results.
 
         None has calls of IUnknown, or of several threads.  A sequence ends early at a call that cannot be made.
-        `guard`: how closely texts are watched, with the compiled core.  Raises TargetError if the target gives no
-        instance.
+        `guard`: how closely texts are watched; without `noting` the journal stays as it is; both with the compiled
+        core.  Raises TargetError if the target gives no instance.
         """
         if stop is None:
             stop = len(sequences)
         if not self.compiled:
             self._by_ctypes.play(sequences, results, start, stop)
             return
-        number, player = start, self._player(guard)
+        number, player, cells = start, self._player(guard), self._cells if noting else bytearray(16)
         while True:
             with sequences.buffer() as given, results.buffer() as out:
                 status, number, needed, answer = self._core.play_list(
-                    self._screen, player, given, out, self._cells, number, stop, self._slow_ns
+                    self._screen, player, given, out, cells, number, stop, self._slow_ns
                 )
             if status == _NO_ROOM:
                 results.make_room(needed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -302,3 +303,45 @@ def test_deaths_cost_nothing_else_of_their_batch(library: Library, dies_seldom: 
     assert dying.deaths > 2 and quiet.deaths == 0
     assert dying.runs == quiet.runs == 2 * SIZE
     assert dying.unconfirmed == 0
+
+
+HARMFUL = """
+#include "callback.h"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int32_t METHOD progress(Callback *self, const uint16_t *text, uint32_t index, uint32_t maximum) {
+    (void)self, (void)text, (void)maximum;
+    if (index == 101) { /* only the first process that comes here survives it */
+        int own = (int)getpid(), first = 0;
+        const int file = open(getenv("HARMFUL"), O_RDWR);
+        if (read(file, &first, sizeof first) < (int)sizeof first && write(file, &own, sizeof own) > 0)
+            first = own;
+        close(file);
+        if (first != own)
+            return *(volatile int32_t *)NULL;
+        return 1;
+    }
+    return index == 99 ? *(volatile int32_t *)NULL : 0;
+}
+static const CallbackVtbl vtbl = {
+    callback_query_interface, callback_add_ref, callback_release, progress, callback_error, callback_done,
+};
+EXPORT int32_t create(void **ppv) {
+    return callback_create(ppv, sizeof(Callback), &vtbl);
+}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a host that knows its process by POSIX")
+def test_what_was_fresh_and_now_kills_does_not_end_the_search(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, noted = tmp_path / "harmful.c", tmp_path / "first"
+    source.write_text(HARMFUL)
+    noted.write_bytes(b"")
+    monkeypatch.setenv("HARMFUL", str(noted))
+    options = {"batch": 100, "minimise_tries": 20}
+    progress = search(f"{library(source)}:create", 800, level=Level.HOSTILE, **options).progress
+    assert noted.stat().st_size == 4
+    assert progress.runs == 800 and progress.deaths > 3 and progress.kept > 2
