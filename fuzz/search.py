@@ -336,7 +336,8 @@ class Searcher:
         except SynctapeError as error:  # what the child said, as text
             raise TargetError(str(error)) from None
         reply = self._sandbox.request(request | {"harmful": self._harmful_now()}, timeout=timeout)
-        while isinstance(reply, Death) and reply.position[0] == Phase.KNOWN:
+        native = self._lists is not None  # a Python target's journal has other numbers
+        while native and isinstance(reply, Death) and reply.position[0] == Phase.KNOWN:
             number = reply.position[1]
             self._harmful.add(number if number >= TAKEN_OVER else self._knows_fresh + number)
             self._knows_fresh = self._knows_deadly = 0
