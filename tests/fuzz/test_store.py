@@ -83,7 +83,7 @@ def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_what_was_kept_is_read_back_as_it_was(tmp_path: Path) -> None:
     """With what it brought, lone surrogates and all."""
-    with begun(tmp_path / "c") as store:
+    with begun(tmp_path / "c", max_runs=1500) as store:
         campaign = Campaign.stored(store)
         campaign.run()
         kept = campaign.kept
