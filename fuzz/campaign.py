@@ -80,7 +80,7 @@ class Campaign:
         self._gone: list[Found] = []
         self._before = self.progress.seconds  # that the campaign took before it was gone on with
         self._knowledge = Knowledge(self._known, store.fresh if store else ())
-        self._batches = Batches(self.options, self._knowledge, self._left, first=store.next if store else 0)
+        self.batches = Batches(self.options, self._knowledge, self._left, first=store.next if store else 0)
         self._grew: Counter[str] = Counter()  # how often an oracle of growth was asked
 
     @classmethod
@@ -189,10 +189,10 @@ class Campaign:
         if options.cluster is not None:
             from fuzz.cluster import Cluster
 
-            return Cluster(plan, self._batches, self._knowledge, options.cluster, self._warn)
+            return Cluster(plan, self.batches, self._knowledge, options.cluster, self._warn)
         if options.jobs == 1:
-            return Alone(plan, self._batches, self._knowledge)
-        return Jobs(plan, self._batches, self._knowledge, options.jobs)
+            return Alone(plan, self.batches, self._knowledge)
+        return Jobs(plan, self.batches, self._knowledge, options.jobs)
 
     def _search_on(self, pool: Pool) -> str:
         with pool:
@@ -270,7 +270,7 @@ class Campaign:
         self.progress.seconds = self._before + self._elapsed()
         self.progress.note()
         if self._store:
-            self._store.save(self.progress, self._batches.next, stopped=stopped)
+            self._store.save(self.progress, self.batches.next, stopped=stopped)
         self._watch(self.progress)
 
 

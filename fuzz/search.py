@@ -38,6 +38,7 @@ __all__ = ["Fresh", "Killed", "Known", "Played", "SearchPlan", "Searcher", "sear
 _DEATHS_LOOKED_AT = 25  # deaths that look alike and cost no waiting
 _AT_ONCE = 8  # deaths in a native batch before they are looked at
 _MOST_LOST = 5  # deaths in a row of which nobody can say what they came of
+_STARTS = 3  # tries to have another child after one has served
 _ONCE_HUNG = 0.4  # seconds that a sequence gets when a hang is known; it takes well below a millisecond
 
 Fresh = Sequence[Any]
@@ -140,10 +141,9 @@ class Searcher:
         self._opened = contextlib.ExitStack()
         self._lists: tuple[SharedList, SharedList] | None = None  # of a native target: fuzz.native
         self._knows_fresh = self._knows_deadly = 0  # how much the child knows
-        self._harmful: set[int] = (
-            set()
-        )  # numbers of sequences that were fresh, and killed when they were played again
+        self._harmful: set[int] = set()  # numbers of fresh sequences that killed when they were played again
         self._lost_in_a_row = 0
+        self._served = False  # whether there has been a child that answered
         self._died: Counter[str] = Counter()  # by signature
         if is_native_spec(plan.spec):
             self._lists = SharedList(), SharedList()
@@ -329,12 +329,7 @@ class Searcher:
         size = self.plan.options.size_of(part.number)
         request |= {"op": op, "number": part.number, "level": int(part.level), "size": size}
         request |= {"fresh": known.fresh[self._knows_fresh :], "deadly": known.deadly[self._knows_deadly :]}
-        try:
-            self._sandbox.start()
-        except ExecutorError:
-            raise
-        except SynctapeError as error:  # what the child said, as text
-            raise TargetError(str(error)) from None
+        self._have_child()
         reply = self._sandbox.request(request | {"harmful": self._harmful_now()}, timeout=timeout)
         native = self._lists is not None  # a Python target's journal has other numbers
         while native and isinstance(reply, Death) and reply.position[0] == Phase.KNOWN:
@@ -348,12 +343,25 @@ class Searcher:
             raise TargetError(reply["refused"])
         alive = not isinstance(reply, Death)
         self._knows_fresh, self._knows_deadly = alive * len(known.fresh), alive * len(known.deadly)
+        self._served = True
         return reply
 
     def _harmful_now(self) -> list[int]:
         """The same, as the child that is told of the latest only counts them."""
         known = self._knows_fresh
         return [n if n >= TAKEN_OVER else n - known for n in sorted(self._harmful) if n >= known]
+
+    def _have_child(self) -> None:
+        """Have one that waits.  Where there was one before, one that does not come about may have been killed."""
+        for left in reversed(range(_STARTS if self._served else 1)):
+            try:
+                return self._sandbox.start()
+            except ExecutorError:
+                raise
+            except SynctapeError as error:  # what the child said, as text
+                if not left:
+                    raise TargetError(str(error)) from None
+        raise AssertionError("it is tried at least once")
 
 
 class _Part(NamedTuple):
