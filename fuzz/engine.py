@@ -35,7 +35,10 @@ from recorder.provenance import digest
 from replayer.player import Journal
 from replayer.target import Target
 
-__all__ = ["Batch", "Engine", "Suspect", "bases"]
+__all__ = ["TRIES_SHIFT", "Batch", "Engine", "Suspect", "bases"]
+
+TRIES_SHIFT = 32
+"""Bits of the journal's second number that are the sequence's; those above count tries to make it shorter."""
 
 _POOL, _FEWEST = 24, 6  # base sequences of a batch
 _PATIENCE = 8  # batches without anything new, after which fewer sequences are watched closely
@@ -43,6 +46,7 @@ _RECENT = 4  # batches for which the operands of a sequence kept are tried one b
 _TRIED = 0.3  # of the sequences then
 _TRIES = 24  # plays that make a sequence to be kept shorter
 _CALLS = 12_000  # and calls in them
+_SLOW = 0.2  # seconds that a sequence takes which is kept as it is
 _SHORT = 8  # calls that a sequence keeps at least: others than those of its feature are what mutators build on
 _SHOWN = 64  # features of a sequence that are told
 _RETAINED = 2  # share of the mutator that releases early
@@ -112,6 +116,7 @@ class Engine:
         self._protocol = Protocol(self.contract)
         self._source: list[Call] | None = None  # of the sequence made last
         self._reported: Counter[str] = Counter()
+        self._at = (0, 0)  # the batch and its sequence that are played
         self._own: set[int] = set()  # hashes of sequences kept that this process has found itself
         self.screen = Screen(target, slow)
         self._observer = Observer(self.screen, self._protocol, coverage)
@@ -217,6 +222,7 @@ class Engine:
                 if avoid and any((call.method, call.args) in avoid for call in calls):
                     continue
                 if journal is not None:
+                    self._at = number, index
                     journal.note(number, index)
                 close = index < closely and not env.threaded
                 if close:
@@ -267,9 +273,11 @@ class Engine:
         """The sequence, as short as a few tries can make it, with all that it shows."""
         observer = self._observer
         calls = kept.calls
+        started = time.monotonic()
         observer.trace(calls)
+        slow = time.monotonic() - started > _SLOW
         features, operands, place = list(observer.features), observer.operands, observer.place(new)
-        tries = min(_TRIES, _CALLS // len(calls)) if observer.shows(new) else 0
+        tries = min(_TRIES, _CALLS // len(calls)) if observer.shows(new) and not slow else 0
         step = max(1, len(calls) // 2)
         while tries and len(calls) > _SHORT:
             at = len(calls) - step
@@ -279,6 +287,9 @@ class Engine:
                 if not fewer or self._level_of_order(fewer, level) > level:
                     continue
                 tries -= 1
+                if self._journal is not None:  # that it goes on
+                    number, index = self._at
+                    self._journal.note(number, index | tries + 1 << TRIES_SHIFT)
                 if not observer.trace(fewer) and observer.shows(new):
                     calls, features, operands = fewer, list(observer.features), observer.operands
                     place = observer.place(new)

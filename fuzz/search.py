@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from fuzz.coverage import CoveredFile
-from fuzz.engine import bases
+from fuzz.engine import TRIES_SHIFT, bases
 from fuzz.instrument import Site
 from fuzz.native import TAKEN_OVER
 from fuzz.progress import CampaignOptions
@@ -236,7 +236,8 @@ class Searcher:
             self._take(reply, played)
             played.next = part.until
             return
-        index = max(part.start, reply.position[1] if reply.position[0] == part.number else part.start)
+        noted, index = reply.position[0], reply.position[1] & (1 << TRIES_SHIFT) - 1
+        index = max(part.start, index if noted == part.number else part.start)
         if index > part.start:
             self._play(part._replace(until=index), played)
         place = place_of(reply, self.plan.spec).partition(":")[0]

@@ -6,6 +6,7 @@ import enum
 import importlib
 import itertools
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from sequences import CALLBACK
 from fuzz import generate
 from fuzz.campaign import Campaign
 from fuzz.coverage import coverage_for, why_not_covered
-from fuzz.engine import Engine
+from fuzz.engine import TRIES_SHIFT, Engine
 from fuzz.feedback import Outcomes, States, dimensions
 from fuzz.progress import CampaignOptions
 from fuzz.protocol import Protocol
@@ -48,12 +49,12 @@ def deep() -> Iterator[tuple[ModuleType, Any]]:
     ("host", "most"),
     [
         ("Table", 10_000),
-        ("Names", 15_000),
+        pytest.param("Names", 15_000, marks=pytest.mark.slow),
         ("Session", 6_000),
         ("Remembers", 6_000),
         ("Prefix", 8_000),
         ("Magic", 15_000),
-        ("MidSync", 8_000),
+        pytest.param("MidSync", 8_000, marks=pytest.mark.slow),
         ("Exactly", 8_000),
         ("Checksum", 4_000),
         ("Lookup", 6_000),
@@ -308,6 +309,38 @@ def test_what_is_kept_is_short_and_still_shows_what_was_new() -> None:
     assert len(trimmed.calls) <= 20
     assert "opened=True" in trimmed.features
     assert Call("Error", (7, None)) in trimmed.calls
+
+
+def test_a_slow_sequence_is_kept_as_it_is_and_the_journal_tells_of_tries() -> None:
+    class Noted:
+        def __init__(self) -> None:
+            self.positions: list[tuple[int, int]] = []
+
+        def note(self, number: int, index: int) -> None:
+            self.positions.append((number, index))
+
+    class Waits(Quiet):
+        seconds = 0.0
+
+        def __init__(self) -> None:
+            self.ended = False
+
+        def Done(self, handle: Any, result: int) -> int:
+            time.sleep(Waits.seconds)
+            self.ended = True
+            return 0
+
+    journal: Any = Noted()
+    engine = Engine(object_target(Waits), [], seed=1, journal=journal)
+    engine.run(0, Level.LENIENT, 60)
+    before = len(journal.positions)
+    long = Kept([*[Call("Progress", ("a", 1, 2))] * 30, Call("Done", (None, 0))], [])
+    assert len(engine.trimmed(long, ["ended=True"], Level.LENIENT).calls) < 12
+    tried = journal.positions[before:]
+    assert len(set(tried)) == len(tried) > 2
+    assert {index & (1 << TRIES_SHIFT) - 1 for _, index in tried} == {59}
+    Waits.seconds = 0.25
+    assert engine.trimmed(long, ["ended=True"], Level.LENIENT).calls == long.calls
 
 
 def test_what_other_processes_found_makes_the_same_batches(deep: tuple[ModuleType, Any]) -> None:
