@@ -141,14 +141,9 @@ def test_several_jobs_find_what_one_does_and_count_all_of_it() -> None:
 
 
 def test_deaths_do_not_end_any_of_them() -> None:
-<<<<<<< HEAD
     summary = search("crashes_and_raises", max_runs=40)
     assert "X1" in {f.finding.code for f in summary.found}
     assert summary.progress.runs == 40 and summary.progress.deaths > 5
-=======
-    summary = search("segfaults", max_runs=60, batch=20)
-    assert [f.finding.code for f in summary.found] == ["X1"]
-    assert summary.progress.runs == 60 and summary.progress.deaths > 1
 
 
 def test_the_search_goes_on_while_a_failure_is_looked_at() -> None:
@@ -164,7 +159,6 @@ def test_the_search_goes_on_while_a_failure_is_looked_at() -> None:
     changed = options(max_runs=None, max_time=30.0, jobs=2, exit_first=True)
     campaign = Campaign("targets.raises_after_done:Host", [SEED], changed, announce=wait)
     assert campaign.run().stopped == "first failure" and waited == [True]
->>>>>>> cb389a2 (A searching process that is killed while it is made is made again; a test that the search goes on during triage)
 
 
 def test_the_time_ends_all_of_them() -> None:

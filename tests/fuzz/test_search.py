@@ -13,7 +13,7 @@ from recorder.contract import Level
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from replayer.target import TargetError
 
-SIZE = 60
+SIZE = 32  # of a first batch
 
 
 def plan(name: str) -> SearchPlan:
