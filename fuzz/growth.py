@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import median
 
 from replayer.endurance import GAUGES, Gauge, handles_left
@@ -21,6 +21,7 @@ __all__ = ["Growth", "due"]
 _PASSES = 5  # most of which have to rise
 _TIMES = 8  # for a sequence alone
 _TRIED = 100  # sequences alone, at most
+_MOST_BYTES = 16 << 20  # of sequences at once: they are there three times over
 _USED = 16  # handles that looking at a sequence may use up, where each leaks one
 
 
@@ -41,6 +42,7 @@ class Growth:
         left = handles_left()
         if left is not None:
             sequences = sequences[: left // _USED]
+        sequences = sequences[: sum(size <= _MOST_BYTES for size in accumulate(map(len, sequences)))]
         found: list[tuple[int, str]] = []
         with closing(SharedList()) as given, closing(SharedList()) as results:
 

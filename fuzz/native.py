@@ -51,6 +51,7 @@ TAKEN_OVER = 1 << 32
 
 _TELLING = 4  # features that nobody else has: the more, the more often a sequence is drawn
 _SEGMENT = 64  # sequences between two looks at the time
+_LONGEST = 256 << 10  # bytes of a packed sequence: a batch holds hundreds, and the target has its own limit
 
 
 class _Plan(NamedTuple):
@@ -130,9 +131,12 @@ class NativeBatches:
             if not plain and any((call.method, call.args) in engine.avoid for call in calls):
                 continue
             base = at * each
+            packed = self._fragments.sequence(calls) if plain else self._fragments.any_sequence(calls)
+            if len(packed) > _LONGEST:
+                continue
             sources.append(
                 Source(
-                    self._fragments.sequence(calls) if plain else self._fragments.any_sequence(calls),
+                    packed,
                     base,
                     max(0, start - base),
                     max(0, min(each if plain else 1, until - base)),

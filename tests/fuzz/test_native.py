@@ -345,3 +345,14 @@ def test_what_was_fresh_and_now_kills_does_not_end_the_search(
     progress = search(f"{library(source)}:create", 800, level=Level.HOSTILE, **options).progress
     assert noted.stat().st_size == 4
     assert progress.runs == 800 and progress.deaths > 3 and progress.kept > 2
+
+
+def test_the_bytes_of_a_batch_are_bounded(
+    batches: Callable[..., NativeBatches], lists: tuple[SharedList, SharedList]
+) -> None:
+    """Long texts in long sessions would take all the memory that the target's process has."""
+    huge = [Call("Progress", ("x" * 60_000, at, 300)) for at in range(300)]
+    made = batches(seeds=[huge, calls(*GOOD)])
+    for number in range(4):
+        batch = played(made, number, Level.HOSTILE)
+        assert batch.done and max(map(len, lists[0])) < 4 << 20
