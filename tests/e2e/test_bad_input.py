@@ -25,6 +25,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "minimise": ("minimise", "{trace}", "--target", "{target}", "-o", "out.tape"),
 }
 
+each_command = pytest.mark.parametrize(
+    "command", [name if name == "replay" else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+)
+
 
 def synctape(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -86,7 +90,7 @@ BAD_FILES: dict[str, tuple[bytes | None, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-@pytest.mark.parametrize("command", COMMANDS)
+@each_command
 def test_a_file_that_is_no_trace(folder: Path, command: str, name: str) -> None:
     data, said = BAD_FILES[name]
     if data is not None:
@@ -96,7 +100,7 @@ def test_a_file_that_is_no_trace(folder: Path, command: str, name: str) -> None:
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_command
 def test_a_folder_without_traces(folder: Path, command: str) -> None:
     (folder / "nothing").mkdir()
     (folder / "nothing" / "notes.txt").write_text("no trace")
@@ -104,7 +108,7 @@ def test_a_folder_without_traces(folder: Path, command: str) -> None:
     assert [p.name for p in (folder / "nothing").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_command
 def test_of_a_torn_trace_the_sound_part_is_used(folder: Path, command: str) -> None:
     (folder / "torn.tape").write_bytes(dump_trace(trace('Progress("a", 0, 0)', *GOOD))[:-40])
     done = run(folder, command, trace="torn.tape", target="targets.divides_by_max:Host")
@@ -114,7 +118,7 @@ def test_of_a_torn_trace_the_sound_part_is_used(folder: Path, command: str) -> N
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_command
 def test_of_a_damaged_trace_what_comes_before_the_damage_is_used(folder: Path, command: str) -> None:
     long = trace('Progress("a", 0, 0)', *['Progress("b", 1, 2)'] * 200, *GOOD)
     data = bytearray(dump_trace(long))
@@ -149,7 +153,7 @@ BAD_TARGETS = {
 
 
 @pytest.mark.parametrize("spec", BAD_TARGETS)
-@pytest.mark.parametrize("command", COMMANDS)
+@each_command
 def test_a_bad_target(folder: Path, command: str, spec: str) -> None:
     before = contents(folder)
     assert_refused(run(folder, command, target=spec), spec, BAD_TARGETS[spec])
@@ -181,7 +185,7 @@ def test_an_unknown_interface(folder: Path, command: str, name: str, said: str) 
     assert_refused(run(folder, command, "--interface", name), said)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@each_command
 def test_a_trace_of_another_interface_than_the_target(folder: Path, other: Path, command: str) -> None:
     assert_refused(run(folder, command, trace="other.tape"), "GetFlags", "IMAPIProgress")
 

@@ -77,6 +77,7 @@ def test_a_broken_invariant_is_found() -> None:
     assert [call.args[1] for call in found.calls] == [1, 0]
 
 
+@pytest.mark.slow
 def test_a_slow_call_is_found_and_a_replay_is_told_what_is_slow() -> None:
     seen = trace('Progress("x", 7, 40)', "Done(NULL, S_OK)")
     options = CampaignOptions(seed=1, max_time=60, slow=0.2, exit_first=True)
@@ -149,6 +150,7 @@ def test_a_hang_that_takes_time_to_be_one_stays_well_beyond_it() -> None:
     assert found.options == ("--timeout", "0.5")
 
 
+@pytest.mark.slow
 def test_a_hang_is_found_with_its_place_and_does_not_end_the_search() -> None:
     bad = trace('Progress("100% of %s", 1, 2)', "Done(NULL, S_OK)")
     options = CampaignOptions(seed=1, max_time=60, max_runs=300, timeout=0.4, batch=100)
@@ -169,6 +171,7 @@ def test_memory_that_runs_out_is_a_finding() -> None:
     assert summary.progress.runs == 100
 
 
+@pytest.mark.slow
 def test_a_clean_host_gives_nothing() -> None:
     for host in ("clean", "replayer.samples.send_receive:SendReceiveDialog"):
         assert search(host, 4000).found == []
@@ -195,7 +198,14 @@ def test_an_oracle_can_be_left_out() -> None:
     assert search("double_close", 600, disabled=frozenset({"handle"})).found == []
 
 
-@pytest.mark.parametrize("name", ["raises_after_done", "exits", "crashes_and_raises"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "raises_after_done",
+        pytest.param("exits", marks=pytest.mark.slow),
+        pytest.param("crashes_and_raises", marks=pytest.mark.slow),
+    ],
+)
 def test_a_seed_gives_the_same_run(name: str) -> None:
     def facts() -> object:
         summary = search(name, 100, seed=9)
@@ -301,6 +311,7 @@ def test_a_failure_is_kept_at_the_lowest_level_with_the_sequence_it_was_first_se
     assert found.original == list(seen.calls) and found.origin == "seen"
 
 
+@pytest.mark.slow
 def test_what_does_not_fail_each_time_is_marked_or_only_counted() -> None:
     found = one(search("fails_sometimes", 400), "X3")
     assert found.flaky and found.tries == 10 and found.failed in (1, 2)  # each seventh host fails

@@ -82,6 +82,7 @@ def test_what_is_known_does_not_count_and_what_is_new_does(corpus: Path) -> None
     assert sum(line.startswith("::") for line in new.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_first_failure_to_stop_at_is_a_new_one(corpus: Path) -> None:
     fuzz(TWO, "--baseline", "known.json", "--update-baseline", "-x")
     known = set(Baseline.read(Path("known.json")).entries)
@@ -114,6 +115,7 @@ def test_what_does_not_show_again_is_told_and_does_not_fail_a_build(corpus: Path
     assert fuzz("targets.fails_a_few_times:Host", runs=10).exit_code == 1  # at a desk somebody may want to look
 
 
+@pytest.mark.slow
 def test_what_shows_within_ten_tries_counts(corpus: Path) -> None:
     done = fuzz("targets.fails_sometimes:Host", "--mode", "pr")
     assert done.exit_code == 1 and "flaky:      it failed in " in done.stdout

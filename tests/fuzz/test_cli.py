@@ -85,6 +85,7 @@ def test_without_a_corpus_the_traces_that_ship_are_used(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["traces"] >= 63
 
 
+@pytest.mark.slow
 def test_two_campaigns_without_a_seed_differ(tmp_path: Path, corpus: Path) -> None:
     def seed() -> int:
         done = run(
@@ -147,6 +148,7 @@ def test_corpus_import(tmp_path: Path) -> None:
     assert again.returncode == 2 and "exists already" in again.stderr
 
 
+@pytest.mark.slow
 def test_the_demo_goes_the_whole_way(tmp_path: Path) -> None:
     done = run(tmp_path, "demo")
     assert done.returncode == 0, done.stdout + done.stderr

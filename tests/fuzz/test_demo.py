@@ -62,6 +62,7 @@ def test_three_commands_for_a_target_of_ones_own(kept: tuple[Path, str]) -> None
     ]
 
 
+@pytest.mark.slow
 def test_a_demo_whose_host_has_no_bug_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

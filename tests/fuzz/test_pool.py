@@ -215,6 +215,7 @@ def test_a_request_under_way_is_given_up_at_once() -> None:
     assert all(isinstance(played, Played) for played in jobs.rest())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_searching_process_that_is_killed_is_replaced() -> None:
     killed: list[int] = []

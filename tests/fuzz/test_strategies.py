@@ -121,6 +121,7 @@ def drawn(strategy: st.SearchStrategy[list[Call]], count: int) -> list[list[Call
 # --- what is drawn ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 @pytest.mark.parametrize("max_size", [1, 2, 3, 50])
 def test_sequences_keep_to_their_level(level: Level, max_size: int) -> None:
@@ -135,6 +136,7 @@ def test_sequences_keep_to_their_level(level: Level, max_size: int) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_arguments_fit_the_interface(level: Level) -> None:
     @quick(200)
@@ -153,6 +155,7 @@ def test_arguments_fit_the_interface(level: Level) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_sequences_go_through_the_text_form(level: Level) -> None:
     @quick(100)
@@ -164,6 +167,7 @@ def test_sequences_go_through_the_text_form(level: Level) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_every_transition_is_reached(level: Level) -> None:
     wanted = {s for s, (_, rule) in SYNC.transitions.items() if rule is None or level is Level.HOSTILE}
@@ -172,6 +176,7 @@ def test_every_transition_is_reached(level: Level) -> None:
     assert reached == wanted
 
 
+@pytest.mark.slow
 def test_each_level_breaks_its_rules() -> None:
     def broken_at(level: Level) -> set[str]:
         return {rule for calls in drawn(call_sequences(level=level), 300) for rule in broken(calls)}
@@ -213,6 +218,7 @@ def test_bad_parameters() -> None:
 # --- other interfaces -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 @pytest.mark.parametrize("interface", [IMAPI_PROGRESS, EVERY_TYPE], ids=lambda i: i.name)
 def test_an_interface_without_a_contract(interface: Interface, level: Level) -> None:
@@ -280,6 +286,7 @@ def test_a_protocol_that_takes_two_calls_to_end(monkeypatch: pytest.MonkeyPatch)
 # --- recorded traces --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_mutated_sequences_keep_to_their_level(level: Level) -> None:
     kept = total = unchanged = 0
@@ -502,6 +509,7 @@ test_a_correct_host_passes_on_recorded_calls = fuzz_callback(
 )
 
 
+@pytest.mark.slow
 def test_each_bug_is_reported_with_its_minimal_sequence() -> None:
     minimal = {
         "RuntimeError": sequences.calls("Done(NULL, S_OK)", "Progress(NULL, 0, 1)"),
@@ -548,6 +556,7 @@ def test_recorded_calls_lead_to_the_bug() -> None:
     assert found.trace.calls == tuple(sequences.calls(*MINIMAL[ThirdReport]))
 
 
+@pytest.mark.slow
 def test_runaway_recursion_and_exit_are_findings() -> None:
     class Deep(Host):
         def Progress(self, text: str | None, index: int, maximum: int) -> int:

@@ -157,6 +157,7 @@ def test_many_handles_and_texts(path: Path) -> None:
     assert [call.args[1] for call in calls[1::2]] == [f"text {number % 290}" for number in range(1, 300)]
 
 
+@pytest.mark.slow
 def test_more_texts_than_the_table_holds(path: Path) -> None:
     count = 66_000
 

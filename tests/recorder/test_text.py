@@ -445,6 +445,7 @@ def test_every_trace_comes_back(trace: Trace) -> None:
     text.encode()
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(traces(), st.data())
 def test_a_damaged_text_gives_nothing_but_our_error(trace: Trace, data: st.DataObject) -> None:

@@ -526,6 +526,7 @@ def test_a_file_cut_anywhere_gives_what_is_before() -> None:
             assert trace.damage.offset == max(start for start in starts if start <= size)
 
 
+@pytest.mark.slow
 def test_any_changed_byte_is_found_and_what_is_before_is_given() -> None:
     starts = offsets(SAMPLE)
     counts = [len(load_trace(SAMPLE[:start]).events) for start in starts[1:]]
@@ -579,6 +580,7 @@ def test_damage_deep_in_a_long_file_is_found() -> None:
     assert trace.damage.events == len(trace.events) > 29_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [[19, 5, 0, 0, 1, "2"], [19, 5, 0, "x" * 500_000, 1, 2], ["x" * 200_000], "check"])
 def test_a_checksum_does_not_make_a_bad_record_good(bad: Any) -> None:
     """A long file whose checksum holds is read in bulk; what does not read so is looked at closely."""

@@ -463,6 +463,7 @@ def test_the_collector_may_call_at_any_time(path: Path) -> None:
     assert errors == list(range(1, 301))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such timer")
 def test_signal_handlers_may_call_at_any_time(path: Path) -> None:
     code = """

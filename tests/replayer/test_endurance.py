@@ -93,6 +93,7 @@ def test_each_gauge_speaks_for_itself() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_what_happens_while_it_warms_up_does_not_count() -> None:
     assert enduring(1000, growing(lambda number: 100 * (number < 200))) == []
     assert enduring(1000, growing(lambda number: 100 * (number < 500))) == []
@@ -108,6 +109,7 @@ def test_too_few_times_say_nothing(times: int) -> None:
     assert len(plays) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [LEAST, 53, 99, 1001])
 def test_any_other_number_will_do(times: int) -> None:
     (found,) = enduring(times, growing(lambda number: 5))

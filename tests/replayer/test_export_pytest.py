@@ -318,6 +318,7 @@ def test_every_trace_that_ships_is_exported_the_same_way_each_time(path: Path) -
     ast.parse(source)
 
 
+@pytest.mark.slow
 def test_a_captured_run_finds_what_replay_finds() -> None:
     """On the same target the exported file and the oracles agree."""
     for path in CORPUS[::16]:
