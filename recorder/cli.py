@@ -94,7 +94,8 @@ def record(
 
     PROVIDER may be native, too: path/library.so:symbol (.dll), where the symbol gives an IMAPISync.  It runs in a
     process of its own until its event is signalled and its references are given back, and its obligations are
-    checked.  --forward takes a native host in the same way.
+    checked.  --forward takes a native host in the same way.  A class in Python that has IMAPISync's method,
+    module:Class, is started and checked as a native provider is.
 
     Exits with 1 if the provider raises, or if a native one crashes, fails to start or breaks a rule; with 2 if it
     makes no call at all, with 3 if a native one has not ended in time; the trace is kept.
@@ -102,13 +103,14 @@ def record(
     from recorder import provider as providers
     from recorder.host import load_host
     from recorder.library import is_library
+    from recorder.store import is_store
 
     if os.path.lexists(output) and not force:
         raise TraceError("exists already; give another name, or --force to replace it", path=output)
     if forward is not None and answers:
         raise click.UsageError("--answer says nothing where --forward gives the callback that answers")
     mask = None if flags is None else providers.parse_flags(flags)
-    if is_library(provider_spec):
+    if is_library(provider_spec) or is_store(providers.load_provider(provider_spec)):
         sys.exit(
             _record_native(
                 provider_spec,

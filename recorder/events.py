@@ -21,6 +21,9 @@ if sys.platform == "win32":
     _kernel.WaitForSingleObject.argtypes = (wintypes.HANDLE, wintypes.DWORD)
     _kernel.WaitForSingleObject.restype = wintypes.DWORD
     _kernel.CloseHandle.argtypes = (wintypes.HANDLE,)
+    _kernel.SetEvent.argtypes = (wintypes.HANDLE,)
+    _kernel.CreateEventW.argtypes = (wintypes.LPVOID, wintypes.BOOL, wintypes.BOOL, wintypes.LPCWSTR)
+    _kernel.CreateEventW.restype = wintypes.HANDLE
     _kernel.GetHandleInformation.argtypes = (wintypes.HANDLE, wintypes.LPDWORD)
     _kernel.DuplicateHandle.argtypes = (
         *(wintypes.HANDLE, wintypes.HANDLE, wintypes.HANDLE, wintypes.LPHANDLE),
@@ -32,6 +35,17 @@ if sys.platform == "win32":
         _compare.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
     except (OSError, AttributeError):
         _compare = None
+
+    def create() -> int:
+        """A new event that stays signalled once it is.  Raises OSError."""
+        made = _kernel.CreateEventW(None, True, False, None)
+        if not made:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return int(made)
+
+    def signal(handle: int) -> None:
+        """Signal an event that `create` made."""
+        _kernel.SetEvent(handle)
 
     def duplicate(handle: int) -> int | None:
         """Another handle of the same event, to be closed by itself; None if it is no open handle."""
@@ -63,6 +77,18 @@ else:
 
     _KCMP = {"x86_64": 312, "aarch64": 272}  # the number of the system call, Linux
     _KCMP_FILE = 0
+
+    def create() -> int:
+        """A new event that stays signalled once it is.  Raises OSError."""
+        made = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        if made == 0:  # no handle, see above
+            made = os.dup(made)
+            os.close(0)
+        return made
+
+    def signal(handle: int) -> None:
+        """Signal an event that `create` made."""
+        os.eventfd_write(handle, 1)
 
     def duplicate(handle: int) -> int | None:
         """Another handle of the same event, to be closed by itself; None if it is no open handle."""
@@ -98,7 +124,7 @@ else:
             os.close(handle)
 
 
-__all__ = ["OpenHandle", "close", "duplicate", "same", "wait"]
+__all__ = ["OpenHandle", "close", "create", "duplicate", "same", "signal", "wait"]
 
 
 class OpenHandle(int):

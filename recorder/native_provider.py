@@ -28,9 +28,10 @@ from recorder.apartment import Apartment
 from recorder.calls import Enter
 from recorder.contract import contract_of
 from recorder.interfaces import IMAPI_SYNC, IMAPI_SYNC_PROGRESS_CALLBACK, MAPISIB
-from recorder.library import Factory, LibraryError
+from recorder.library import Factory, LibraryError, is_library
 from recorder.native_callback import Answering, DoneEvent, Forwarding, Recorded
 from recorder.provider import one_line, room_for
+from recorder.store import expose_store, load_store
 from recorder.trace import TraceReader
 from recorder.writer import live_header
 
@@ -72,7 +73,7 @@ class NativeRun:
 
 
 def record_native(
-    spec: str,
+    provider: str | object,
     path: str | os.PathLike[str],
     *,
     inner: object = None,
@@ -86,6 +87,7 @@ def record_native(
 ) -> NativeRun:
     """Run the provider `path/library.so:symbol` and record its calls to `path`, in this process.
 
+    A provider may also be a store in Python (`recorder.store`): `module:Class`, or the object itself.
     The calls are forwarded to `inner`, a Python callback, or to the native host that `forward` names in the same
     way; without both they are answered by `answers` (see ScriptedCallback).  `flags` become MAPISIB.ulFlags, 0 if
     None.  `timeout` is in seconds, for the whole; when it is over the provider goes on, unrecorded, and the run
@@ -99,11 +101,11 @@ def record_native(
     facts = live_header(interface=_INTERFACE, sync_flags=flags, **header)
     apartment, patience = Apartment(), 0.0  # of a provider that hangs, nothing is waited for
     try:
-        create = functools.partial(_create, spec, forward)
+        create = functools.partial(_create, provider, forward)
         try:
             sync, host = _within(apartment.submit(create), deadline)
         except NotYet:
-            raise LibraryError(f"provider {spec!r}: its factory has not returned in {timeout:g} s") from None
+            raise LibraryError(f"provider {provider!r}: its factory has not returned in {timeout:g} s") from None
         event = DoneEvent()
         with room_for(path, overwrite):
             recorded: Recorded = (
@@ -126,11 +128,13 @@ def _reason(error: BaseException) -> str:
     return "it was interrupted" if isinstance(error, KeyboardInterrupt) else one_line(error)
 
 
-def _create(spec: str, forward: str | None) -> tuple[com.Pointer, com.Pointer | None]:
+def _create(provider: str | object, forward: str | None) -> tuple[com.Pointer, com.Pointer | None]:
     """The provider, and the native host if there is one."""
-    provider = Factory(spec, "provider")
+    factory = Factory(provider, "provider") if isinstance(provider, str) and is_library(provider) else None
     host = None if forward is None else Factory(forward, "callback factory").create(_INTERFACE)
-    return provider.create(IMAPI_SYNC), host
+    if factory is not None:
+        return factory.create(IMAPI_SYNC), host
+    return (load_store(provider) if isinstance(provider, str) else expose_store(provider)), host
 
 
 def _within(future: Future[_T], deadline: float) -> _T:

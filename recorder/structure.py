@@ -3,6 +3,7 @@
 SIB = Structure("SIB", (Parameter("ulSize", Type.U32), Parameter("pv", Type.POINTER)))
 SIB.size(8)                         16
 SIB.pack({"ulSize": 16, "pv": 0})   the bytes for this machine
+SIB.unpack(data)                    {"ulSize": 16, "pv": 0} again
 """
 
 from __future__ import annotations
@@ -68,6 +69,14 @@ class Structure:
             except struct.error:
                 raise InterfaceError(f"{self.name}.{field.name} cannot hold {value!r:.60}") from None
         return bytes(data)
+
+    def unpack(self, data: bytes, pointer_size: int = POINTER_SIZE) -> dict[str, int]:
+        """The value of each field.  Raises InterfaceError if there are too few bytes; more are left alone."""
+        if len(data) < self.size(pointer_size):
+            raise InterfaceError(f"{self.name} has {self.size(pointer_size)} bytes, not {len(data)}")
+        offsets = self.offsets(pointer_size)
+        codes = {field.name: _scalar(field, pointer_size)[0] for field in self.fields}
+        return {name: struct.unpack_from(f"<{code}", data, offsets[name])[0] for name, code in codes.items()}
 
 
 def _scalar(field: Parameter, pointer_size: int) -> tuple[str, int]:

@@ -85,3 +85,14 @@ def test_a_host_closes_what_it_is_given() -> None:
     assert events.same(handle, second) is False
     signal()
     events.close(second)
+
+
+def test_a_created_event_is_signalled_through_any_of_its_handles() -> None:
+    handle = events.create()
+    own = events.duplicate(handle)
+    assert own is not None and handle > 0
+    assert not events.wait(handle, 0)
+    events.close(handle)
+    events.signal(own)
+    assert events.wait(own, 10) and events.wait(own, 0)
+    events.close(own)

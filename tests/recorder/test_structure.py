@@ -56,3 +56,12 @@ def test_the_end_is_padded_to_the_largest_field() -> None:
 def test_what_does_not_fit(values: dict[str, int], message: str) -> None:
     with pytest.raises(InterfaceError, match=message):
         MAPISIB.pack(values)
+
+
+@pytest.mark.parametrize("pointer", [4, 8])
+def test_what_was_packed_is_unpacked(pointer: int) -> None:
+    values = {"ulSize": 20, "ulFlags": 0x82, "psesSync": 0, "punkCallBack": 2**31, "phSyncDoneEvent": 7}
+    data = MAPISIB.pack(values, pointer)
+    assert MAPISIB.unpack(data + b"more", pointer) == values
+    with pytest.raises(InterfaceError, match=f"MAPISIB has {len(data)} bytes, not {len(data) - 1}"):
+        MAPISIB.unpack(data[:-1], pointer)
