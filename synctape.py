@@ -71,7 +71,7 @@ __all__ = [
 
 _COMMANDS = {
     "record": "recorder.cli",
-    "show": "recorder.cli",
+    "show": "recorder.show_cli",
     "check": "recorder.cli",
     "replay": "replayer.cli",
     "export": "replayer.cli",

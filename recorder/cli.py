@@ -1,6 +1,6 @@
-"""The recorder's commands: record, show, check.  Each parses, calls one function, prints, and exits.
+"""The commands `record` and `check`: parse, call one function, print, exit.
 
-0    nothing wrong (show: also of a damaged trace, with a warning)
+0    nothing wrong
 1    record: the provider raised (a native one: crashed, failed to start, or broke a rule that fails a check);
      check: a rule is broken that fails
 2    bad input or usage; record: the provider made no call
@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -19,23 +18,23 @@ import threading
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recorder import hresult
 from recorder.calls import Outcome, OutcomeKind
-from recorder.errors import SynctapeError, TraceError
+from recorder.common_cli import Complaints, complain, quiet_pipe, traces_of, write_lines
+from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 from recorder.provenance import captured
 
 if TYPE_CHECKING:
     from recorder.provider import Provider
-    from recorder.show import Parts, TraceInput
 
-__all__ = ["check", "record", "show"]
+__all__ = ["check", "record"]
 
 _TERMINATED = 128 + 15
 _INTERRUPTED = 128 + 2
@@ -157,8 +156,8 @@ def record(
 def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str, spec: str) -> int:
     """Record, tell how it went, and give the exit code."""
     from recorder import provider as providers
-    from recorder.show import TraceInput
-    from recorder.show import check as check_trace
+    from recorder.checking import check as check_trace
+    from recorder.trace_input import TraceInput
     from recorder.wording import calls_in_words, rules_in_words
 
     start = time.monotonic_ns()
@@ -175,14 +174,14 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
     seconds = (time.monotonic_ns() - start) / 1e9
     if outcome.kind is OutcomeKind.RAISED:
         place = f" ({outcome.place})" if outcome.place else ""
-        _complain(f"provider {spec!r} raised {outcome.detail}{place}")
+        complain(f"provider {spec!r} raised {outcome.detail}{place}")
         code = code or 1
     checked = check_trace(TraceInput(path))
     if checked.damage:
-        _complain(f"{shown}: {checked.damage}")
+        complain(f"{shown}: {checked.damage}")
         code = code or 3
     elif not checked.calls:
-        _complain(f"provider {spec!r} made no call")
+        complain(f"provider {spec!r} made no call")
         code = code or 2
     click.echo(f"{shown}: {calls_in_words(checked)} in {seconds:.3f} s; {rules_in_words(checked)}")
     return code
@@ -232,8 +231,8 @@ def _record_native(
     told = report(done, spec, path, timeout=timeout, seconds=seconds, callback=callback)
     if not interrupted:
         for complaint in told.complaints:
-            _complain(complaint)
-    _write(told.lines)
+            complain(complaint)
+    write_lines(told.lines)
     return interrupted or told.code
 
 
@@ -286,89 +285,12 @@ def _recording_warnings() -> Iterator[None]:
 
         def show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if issubclass(category, RecordingWarning):
-                _complain(f"warning: {message}")
+                complain(f"warning: {message}")
             else:
                 previous(message, category, *rest, **more)
 
         warnings.showwarning = show_warning
         yield
-
-
-# --- show ----------------------------------------------------------------------------------------------------
-
-
-@click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="TRACE...", type=click.Path())
-@click.option("--json", "form", flag_value="json", help="One JSON object a line: header, calls, end.")
-@click.option("--stats", is_flag=True, help="Counts, rates, gaps and slow answers instead of the calls.")
-@click.option("--text", "form", flag_value="text", help="The text form, which parses back into the same trace.")
-def show(paths: tuple[str, ...], form: str | None, stats: bool) -> None:
-    """Print traces: a table of calls with times in seconds since the start, threads and answers.
-
-    TRACE is a trace file, a file in text form, or a folder: all *.tape below it.  Of a damaged trace the sound
-    part is shown, with a warning on stderr.  With --stats --json the statistics are one JSON object a trace.
-    """
-    if stats and form == "text":
-        raise click.UsageError("--stats has no text form; take --stats alone, or with --json")
-    complaints = _Complaints()
-    with _quiet_pipe():
-        for number, trace in enumerate(_traces(paths, complaints)):
-            if number and form is None:
-                sys.stdout.write("\n")
-            with complaints.caught(trace.path):
-                _show(trace, form, stats)
-                if trace.damage:
-                    _complain(f"warning: {trace.path}: {trace.damage}; what is before it is shown")
-        sys.stdout.flush()
-    sys.exit(2 if complaints.count else 0)
-
-
-def _show(trace: TraceInput, form: str | None, stats: bool) -> None:
-    from recorder import show
-
-    if stats and form == "json":
-        _write([show.as_json({"path": trace.path, **show.statistics(trace).as_json()})])
-    elif form == "json":
-        _write(show.json_lines(trace))
-    elif form == "text":
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure and not sys.stdout.isatty():
-            reconfigure(encoding="utf-8")  # as it is read back, whatever the locale says
-        _write(show.text_form(trace))
-    else:
-        rows = show.statistics(trace).rows() if stats else show.summary(trace)
-        print_parts = _printer()
-        print_parts([(trace.path, "bold")])
-        for name, value in rows:
-            print_parts([(f"  {name:<12}", "dim"), (value, "red" if name == "damage" else "")])
-        if not stats:
-            print_parts([])
-            for parts in show.table(trace, _terminal_width()):
-                print_parts(parts)
-
-
-def _write(lines: Iterable[str]) -> None:
-    write = sys.stdout.write
-    for line in lines:
-        write(line + "\n")
-
-
-def _terminal_width() -> int | None:
-    """Columns of the terminal that the output goes to; None if it goes elsewhere."""
-    import shutil
-
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def _printer() -> Callable[[Parts], None]:
-    """What prints a line in parts: in colours on a terminal, plain elsewhere."""
-    if not sys.stdout.isatty():
-        return lambda parts: _write(["".join(text for text, _ in parts).rstrip()])
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    return lambda parts: console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 # --- check ---------------------------------------------------------------------------------------------------
@@ -387,83 +309,22 @@ def check(paths: tuple[str, ...], as_json_lines: bool) -> None:
 
     Exits with 1 if a check failed, with 2 if something could not be read.
     """
-    from recorder.show import as_json
-    from recorder.show import check as check_trace
+    from recorder.checking import check as check_trace
+    from recorder.json_lines import as_json
     from recorder.wording import report_lines
 
-    complaints = _Complaints()
+    complaints = Complaints()
     failed = traces = 0
-    with _quiet_pipe():
-        for trace in _traces(paths, complaints):
+    with quiet_pipe():
+        for trace in traces_of(paths, complaints):
             with complaints.caught(trace.path):
                 checked = check_trace(trace)
                 traces += 1
                 failed += checked.fails
-                _write([as_json(checked.as_json())] if as_json_lines else report_lines(checked))
+                write_lines([as_json(checked.as_json())] if as_json_lines else report_lines(checked))
                 if checked.damage:
-                    _complain(f"warning: {trace.path}: {checked.damage}; what is before it is checked")
+                    complain(f"warning: {trace.path}: {checked.damage}; what is before it is checked")
         if traces > 1 and not as_json_lines:
-            _write([f"{traces} traces, {failed} failed"])
+            write_lines([f"{traces} traces, {failed} failed"])
         sys.stdout.flush()
     sys.exit(2 if complaints.count else 1 if failed else 0)
-
-
-# --- what the commands share ---------------------------------------------------------------------------------
-
-
-def _complain(message: str) -> None:
-    sys.stdout.flush()
-    click.echo(f"synctape: {message}", err=True)
-
-
-class _Complaints:
-    """Input that cannot be used is told in a line and counted, and the next one is taken."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    @contextlib.contextmanager
-    def caught(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except SynctapeError as error:
-            self.add(str(error))
-        except RecursionError:
-            self.add(f"{path}: has a header that is nested too deeply")
-        except OverflowError:
-            self.add(f"{path}: has a time that is out of range")
-        except OSError as error:
-            if error.filename is None and error.errno in _PIPE_ERRORS:
-                raise
-            self.add(f"{path}: cannot be read: {error.strerror or error}")
-
-    def add(self, message: str) -> None:
-        _complain(message)
-        self.count += 1
-
-
-def _traces(paths: Iterable[str], complaints: _Complaints) -> Iterator[TraceInput]:
-    """The traces that the arguments name, opened one after the other."""
-    from recorder.show import TraceInput, trace_files
-
-    for path in paths:
-        with complaints.caught(path):
-            for file in trace_files(path):
-                with complaints.caught(str(file)):
-                    yield TraceInput(file)
-
-
-_PIPE_ERRORS = (errno.EPIPE, errno.EINVAL)  # EINVAL: what Windows says
-
-
-@contextlib.contextmanager
-def _quiet_pipe() -> Iterator[None]:
-    """A reader that closes the pipe (`| head`) has seen enough: no error."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _PIPE_ERRORS:
-            raise
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)

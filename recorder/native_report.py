@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from recorder import hresult
 from recorder.native_process import Isolated
 from recorder.obligations import check_native
-from recorder.show import TraceInput, last_moment
+from recorder.survey import last_moment
+from recorder.trace_input import TraceInput
 from recorder.wording import calls_in_words, rule_lines, rules_in_words
 
 __all__ = ["Report", "file_identity", "report"]

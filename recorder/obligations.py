@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from recorder import hresult
 from recorder.calls import Call, Enter, Event, Handle, Leave, OutcomeKind
+from recorder.checking import Checked, check
 from recorder.contract import Contract, Violation, contract_of
 from recorder.interfaces import IUNKNOWN
 from recorder.native_provider import NativeRun
-from recorder.show import Checked, TraceInput, check
+from recorder.trace_input import TraceInput
 
 __all__ = ["check_native", "violations"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recorder.show import Checked
+from recorder.checking import Checked
 
 __all__ = ["calls_in_words", "report_lines", "rule_lines", "rules_in_words"]
 

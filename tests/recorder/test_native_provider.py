@@ -12,12 +12,13 @@ import pytest
 
 from recorder import events
 from recorder.calls import SYNC_EVENT, Call, OutcomeKind, Trace
+from recorder.checking import Checked
 from recorder.errors import SynctapeError, TraceError
 from recorder.library import LibraryError, is_library
 from recorder.native_provider import NativeRun, record_native
 from recorder.obligations import check_native
-from recorder.show import Checked, TraceInput
 from recorder.trace import read_trace
+from recorder.trace_input import TraceInput
 
 E_FAIL = -2147467259
 IID = "{5024a386-2d44-486a-81a8-8f0ecb6071dd}"

@@ -8,7 +8,7 @@ import pytest
 
 from recorder.native_provider import NativeRun
 from recorder.obligations import check_native
-from recorder.show import TraceInput
+from recorder.trace_input import TraceInput
 
 QUERY = 'QueryInterface("{5024a386-2d44-486a-81a8-8f0ecb6071dd}") -> S_OK\n'
 STEP = 'Progress("x", 1, 1) -> S_OK\n'

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from sequences import CALLBACK, GOOD, calls, save, trace
 
 from recorder.calls import Call, Handle, Header, Trace
-from recorder.cli import show
 from recorder.interface import Interface
 from recorder.interfaces import IUNKNOWN
 from recorder.provenance import (
@@ -30,6 +29,7 @@ from recorder.provenance import (
     problems,
     told,
 )
+from recorder.show_cli import show
 from recorder.trace import dump_trace, load_trace
 from recorder.writer import live_header
 

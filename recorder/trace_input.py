@@ -1,0 +1,102 @@
+"""What a command reads: a trace file or its text form, gone through as often as need be, whatever its size."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from recorder.calls import Event, Header, Thread, Trace, TraceDamage
+from recorder.errors import TextError, TraceError
+from recorder.text import from_text, is_text
+from recorder.trace import TraceReader
+
+__all__ = ["Source", "TraceInput", "trace_files"]
+
+
+class Source(Protocol):
+    """A trace that is gone through once.  `threads` and `damage` are complete when `events` has ended."""
+
+    header: Header
+    threads: list[Thread]
+    damage: TraceDamage | None
+
+    def events(self) -> Iterator[Event]: ...
+
+    def close(self) -> None: ...
+
+
+class _Loaded:
+    """A trace in memory as a Source."""
+
+    def __init__(self, trace: Trace):
+        self.header = trace.header
+        self.threads = list(trace.threads)
+        self.damage = trace.damage
+        self._trace = trace
+
+    def events(self) -> Iterator[Event]:
+        return iter(self._trace.events)
+
+    def close(self) -> None:
+        pass
+
+
+class TraceInput:
+    """A trace file, or a trace in text form, that can be gone through again and again.
+
+    `damage` is that of the last pass, if it went to the end.  Raises TraceError for what is neither.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = os.fspath(path)
+        self._trace: Trace | None = None
+        self._data: bytes | None = None
+        self._last: Source | None = None
+        try:
+            with open(path, "rb") as file:
+                if encoding := _encoding(file.peek(64)):
+                    self._trace = from_text(file.read().decode(encoding))
+                elif not file.seekable():
+                    self._data = file.read()
+        except OSError as error:
+            raise TraceError(f"cannot be read: {error.strerror or error}", path=path) from None
+        except (TextError, UnicodeError) as error:
+            raise TraceError(str(error), path=path) from None
+
+    @contextlib.contextmanager
+    def source(self) -> Iterator[Source]:
+        """A fresh pass through the trace."""
+        if self._trace is not None:
+            self._last = _Loaded(self._trace)
+        elif self._data is not None:
+            self._last = TraceReader(io.BytesIO(self._data), name=self.path)
+        else:
+            self._last = TraceReader(self.path)
+        with contextlib.closing(self._last) as source:
+            yield source
+
+    @property
+    def damage(self) -> TraceDamage | None:
+        return self._last.damage if self._last else None
+
+
+def _encoding(head: bytes) -> str | None:
+    """The encoding of a text form that begins so, None for other files; PowerShell's `>` makes UTF-16."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16" if is_text(head[:40].decode("utf-16", "replace").encode()) else None
+    return "utf-8-sig" if is_text(head) else None
+
+
+def trace_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, and for a folder all *.tape below it.  Raises TraceError for a folder without any."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*.tape") if p.is_file())
+    if not found:
+        raise TraceError("there is no trace (*.tape) below this folder", path=path)
+    return found
