@@ -28,8 +28,8 @@ from recorder.interfaces import MAPISIB
 from recorder.native_provider import record_native
 from recorder.obligations import check_native
 from recorder.samples.mail_store import INBOX, FolderPath, MailStore
-from recorder.show import TraceInput
 from recorder.trace import read_trace
+from recorder.trace_input import TraceInput
 
 pytestmark = pytest.mark.dovecot
 

@@ -18,9 +18,9 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN, MAPISIB
 from recorder.library import LibraryError
 from recorder.native_provider import record_native
 from recorder.obligations import check_native
-from recorder.show import TraceInput
 from recorder.store import is_store, load_store
 from recorder.trace import read_trace
+from recorder.trace_input import TraceInput
 
 
 class Store:
