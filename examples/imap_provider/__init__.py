@@ -11,6 +11,7 @@
     network     what may be wrong between the two: slow, cut off, stalled
     scenarios   good and failing runs, made from nothing and the same every time
     capture     records them: python -m examples.imap_provider.capture -o FOLDER
+    serve       a server to try it on: python -m examples.imap_provider.serve
 
 It needs `imapclient` (the extra `imap`).  README.md shows how it is recorded.
 """

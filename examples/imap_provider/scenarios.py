@@ -32,7 +32,7 @@ from recorder.samples.mail_account import generate_message
 from recorder.samples.mail_store import INBOX, FolderPath, MailStore
 from replayer.samples.send_receive import SendReceiveDialog
 
-__all__ = ["MAIL", "SCENARIOS", "Act", "Played", "Scenario", "played"]
+__all__ = ["MAIL", "SCENARIOS", "Act", "Host", "Played", "Scenario", "played"]
 
 Mail = Mapping[FolderPath, list[bytes]]
 
@@ -308,7 +308,7 @@ def no_imap_server(stage: Stage) -> Act:
 @_scenario("MAPI_E_TIMEOUT")
 def silent_server(stage: Stage) -> Act:
     """Somebody listens and says nothing."""
-    return Act(stage.elsewhere(_answering(stage, b""), timeout=0.5))
+    return Act(stage.elsewhere(_answering(stage, b""), timeout=2))
 
 
 @_scenario("SEC_E_UNTRUSTED_ROOT")
@@ -400,7 +400,7 @@ def cut_off_twice(stage: Stage) -> Act:
 @_scenario("MAPI_E_TIMEOUT")
 def stalled(stage: Stage) -> Act:
     """In the middle of a message the server falls silent."""
-    account, relay = stage.relay(replace(stage.account(SMALL), timeout=0.5))
+    account, relay = stage.relay(replace(stage.account(SMALL), timeout=2))
     return Act(account, when=_MIDDLE, then=lambda: relay.cut("stall"))
 
 
@@ -516,18 +516,18 @@ def _answering(stage: Stage, greeting: bytes) -> int:
 # --- playing one ----------------------------------------------------------------------------------------------
 
 
-class _Host:
-    """A Send/Receive dialog to which something happens."""
+class Host:
+    """A Send/Receive dialog, in the middle of whose sync something happens."""
 
-    def __init__(self, act: Act):
-        self.dialog = SendReceiveDialog()
+    def __init__(self, dialog: SendReceiveDialog, act: Act):
+        self._dialog = dialog
         self._act = act
         self.happened = not act.when
-        self.Error = self.dialog.Error
-        self.Done = self.dialog.Done
+        self.Error = dialog.Error
+        self.Done = dialog.Done
 
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
-        answer = self.dialog.Progress(text, index, maximum)
+        answer = self._dialog.Progress(text, index, maximum)
         if self._act.when and text and text.startswith(self._act.when):
             self.happened, self._act.when = True, ""
             given = self._act.then()
@@ -558,7 +558,8 @@ def played(name: str, path: Path) -> Iterator[Played]:
     with contextlib.ExitStack() as stack:
         stage = Stage(stack)
         act = scenario.make(stage)
-        host = _Host(act)
+        dialog = SendReceiveDialog()
+        host = Host(dialog, act)
         run = record_native(
             Store(act.account),
             path,
@@ -568,4 +569,4 @@ def played(name: str, path: Path) -> Iterator[Played]:
             target={"spec": f"{SendReceiveDialog.__module__}:{SendReceiveDialog.__qualname__}"},
             provenance=captured(provider=_PROVIDER, scenario=f"store_{name}", server=version()),
         )
-        yield Played(run, host.dialog, act.account, stage.server, host.happened)
+        yield Played(run, dialog, act.account, stage.server, host.happened)

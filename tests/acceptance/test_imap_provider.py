@@ -20,7 +20,7 @@ from examples.imap_provider.account import Account
 from examples.imap_provider.capture import main as capture
 from examples.imap_provider.dovecot import PASSWORD, USER, Dovecot, free_port
 from examples.imap_provider.failures import failure
-from examples.imap_provider.scenarios import MAIL, SCENARIOS, Played, played
+from examples.imap_provider.scenarios import MAIL, SCENARIOS, Act, Host, Played, played
 from examples.imap_provider.store import Store
 from recorder import hresult
 from recorder.calls import SYNC_EVENT, Trace
@@ -30,6 +30,7 @@ from recorder.obligations import check_native
 from recorder.samples.mail_store import INBOX, FolderPath, MailStore
 from recorder.trace import read_trace
 from recorder.trace_input import TraceInput
+from replayer.samples.send_receive import SendReceiveDialog
 
 pytestmark = pytest.mark.dovecot
 
@@ -258,6 +259,25 @@ def test_it_is_recorded_from_the_command_line(tmp_path: Path) -> None:
     assert plain(read_trace(tmp_path / "run.tape")) == plain(
         read_trace(corpus() / "captured" / "store_first_sync.tape")
     )
+
+
+def test_a_server_to_try_it_on_serves_until_it_is_ended(tmp_path: Path) -> None:
+    """The README's session: the server ends in the middle of a sync."""
+    command = [sys.executable, "-m", "examples.imap_provider.serve", "--slow", "4000"]
+    path = tmp_path / "run.tape"
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            name, _, url = server.stdout.readline().removeprefix("export ").strip().partition("=")
+            mine = Account.from_environment({name: url, "IMAP_MAILDIR": str(tmp_path / "local")})
+            host = SendReceiveDialog()
+            act = Act(mine, when="Getting message 1 of 6 from", then=server.terminate)
+            run = record_native(Store(mine), path, inner=Host(host, act), timeout=60)
+        finally:
+            server.terminate()
+        assert server.wait(20) == 0
+    assert (run.waiting, host.result) == ("", hresult.parse("MAPI_E_NETWORK_ERROR"))
+    assert check_native(TraceInput(path), run).broken == []
 
 
 def test_scenarios_are_captured_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
