@@ -19,11 +19,12 @@ class Apartment:
     """Runs what it is given, one after the other, on a thread of the multithreaded apartment.
 
     MAPI's objects are free-threaded (interface.md, 1.1).  On other systems than Windows it is merely a thread.
+    `name` is what the thread is called in traces.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "host") -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="host", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, function: Callable[[], _T]) -> Future[_T]:

@@ -36,7 +36,7 @@ class Store:
         assert own is not None
         callback = _callback(sib["punkCallBack"])
         ctypes.c_void_p.from_address(sib["phSyncDoneEvent"]).value = event
-        thread = Apartment()  # it initialises COM, as each thread that calls must (P19)
+        thread = Apartment("imap sync")  # it initialises COM, as each thread that calls must (P19)
         thread.submit(lambda: self._run(callback, event, own, sib["ulFlags"]))
         thread.close(0)
         return hresult.S_OK

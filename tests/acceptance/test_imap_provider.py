@@ -77,6 +77,7 @@ def test_however_it_goes_the_rules_are_kept_and_the_end_is_told(run: tuple[str, 
     trace = read_trace(path)
     result = SCENARIOS[name].result
     assert trace.damage is None and done.happened
+    assert [thread.name for thread in trace.threads] == ["host", "imap sync"]
     assert done.sync.waiting == "" and (done.sync.result, done.sync.event, done.sync.held) == (0, "open", 0)
     assert calls(trace, "Done") == [(SYNC_EVENT, result)] and trace.calls[-2].method == "Done"
     assert check_native(TraceInput(path), done.sync).broken == []
