@@ -434,7 +434,7 @@ def test_ctrl_c_and_sigterm_leave_a_campaign_that_goes_on(tmp_path: Path) -> Non
         line = process.stderr.readline() if process.stderr else b""
         assert (b"going on with" if number else b"fuzzing") in line
         if not number:
-            wait_until((tmp_path / "c" / "corpus").exists)
+            wait_until(lambda: any((tmp_path / "c" / "corpus").glob("*.tape")))
         process.send_signal(sent)
         assert process.wait(60) == code
         assert process.stderr is not None and b"Traceback" not in process.stderr.read()
