@@ -43,7 +43,7 @@ def synctape(*arguments: object) -> tuple[int, str]:
 
 
 def test_campaigns_find_the_three_faults(gauge: str, tmp_path: Path) -> None:
-    """A second Done frees what is free, which the allocator notices now and then only: one campaign may not see it."""
+    """A second Done frees what is free, which the allocator does not always notice: one campaign may miss it."""
     faults: set[tuple[str, bool]] = set()  # the last call, and whether a Done came before it
     wanted = {(methods[-1], "Done" in methods[:-1]) for methods in KEPT.values()}
     for seed in range(1, 6):
