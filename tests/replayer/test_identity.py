@@ -209,6 +209,7 @@ def test_each_sample_is_found_out(
     code, number, message = SAMPLES[name]
     player = isolated(f"{example(name)}:create")
     recorded = trace(*GOOD)
+    assert isinstance(player, Isolated)
     many = [Judge.of(recorded).findings(run) for run in player.play_many([recorded, recorded])]
     for (finding,) in [*many, findings(player)]:  # the same again and again
         assert (finding.code, finding.oracle, finding.number, finding.method) == (code, "identity", number, "")
