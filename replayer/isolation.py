@@ -446,9 +446,8 @@ def _played(trace: Trace, outcomes: list[Outcome]) -> Trace:
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
-_PLAYER_FILES = re.compile(
-    r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|hang_watch|worker|com)\.py$"
-)
+_PLAYER_FILES = re.compile(r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|worker|com)\.py$")
+_WATCHING = re.compile(r"[/\\]replayer[/\\]hang_watch\.py$")
 
 
 class Frame(NamedTuple):
@@ -468,6 +467,8 @@ def target_frames(stack: str) -> list[Frame]:
     """
     for thread in re.split(r"\n(?=(?:Current thread|Thread) )", stack):
         frames = [Frame(*found) for found in _FRAME.findall(thread)]
+        if any(_WATCHING.search(frame.file) for frame in frames):
+            continue
         own = list(itertools.takewhile(lambda frame: not _PLAYER_FILES.search(frame.file), frames))
         if own and (len(own) < len(frames) or thread.startswith("Current thread")):
             return own
