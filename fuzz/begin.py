@@ -38,7 +38,7 @@ class Beginning:
     @property
     def line(self) -> str:
         """What is begun, for a reader."""
-        if self.store and self.store.progress.runs:
+        if self.store and (self.store.progress.runs or self.store.fresh):
             had = self.store.progress
             return (
                 f"going on with {self.store.path}: {self.spec}, after {had.seconds:.0f} s and {had.runs} "

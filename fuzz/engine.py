@@ -23,7 +23,7 @@ from fuzz import generate
 from fuzz.comparisons import Operands
 from fuzz.coverage import Coverage
 from fuzz.feedback import Feature
-from fuzz.mutators import Environment, Mutator, mutate, try_operand
+from fuzz.mutators import MUTATORS, Environment, Mutator, mutate, try_operand
 from fuzz.observer import Observer
 from fuzz.protocol import Protocol
 from fuzz.schedule import Kept, Seeds
@@ -41,7 +41,7 @@ TRIES_SHIFT = 32
 """Bits of the journal's second number that are the sequence's; those above count tries to make it shorter."""
 
 _POOL, _FEWEST = 24, 6  # base sequences of a batch
-_PATIENCE = 8  # batches without anything new, after which fewer sequences are watched closely
+_PATIENCE = 8  # batches that bring fewer sequences to keep than they are, after which fewer are watched closely
 _RECENT = 4  # batches for which the operands of a sequence kept are tried one by one
 _TRIED = 0.3  # of the sequences then
 _TRIES = 24  # plays that make a sequence to be kept shorter
@@ -49,7 +49,10 @@ _CALLS = 12_000  # and calls in them
 _SLOW = 0.2  # seconds that a sequence takes which is kept as it is
 _SHORT = 8  # calls that a sequence keeps at least: others than those of its feature are what mutators build on
 _SHOWN = 64  # features of a sequence that are told
+_VARIANTS = 8  # sequences in a row, not watched closely, that differ in an argument only
+_LONG = 100  # calls from which on there are none
 _RETAINED = 2  # share of the mutator that releases early
+_CHANGE = MUTATORS["change-argument"]
 _METHOD = operator.itemgetter(0)
 
 
@@ -182,8 +185,18 @@ class Engine:
             bases = max(bases, size // 8)
         pool = [self._base(random, level) for _ in range(bases)]
         recent = self.kept.recent(number - _RECENT) if level is not Level.CONFORMING else []
+        closely = size if level is Level.CONFORMING else self._closely(number, size)
+        model: list[Call] = []
+        used: list[Mutator] = []
         draw = random.random
         for index in range(size):
+            if index >= closely and index % _VARIANTS and model:
+                env.used[:] = used
+                calls = model[:]
+                if _CHANGE.apply(calls, env):
+                    env.used.append(_CHANGE)
+                yield index, calls
+                continue
             env.used.clear()
             env.threaded = False
             env.partners.clear()
@@ -196,6 +209,8 @@ class Engine:
                 calls = mutate(base, env, level)
             if level is Level.LENIENT:
                 calls = self._legal(calls)
+            if index >= closely:
+                model, used = ([], []) if env.threaded or len(calls) > _LONG else (calls, env.used[:])
             yield index, calls
 
     def run(
@@ -250,9 +265,14 @@ class Engine:
         return batch
 
     def _closely(self, number: int, size: int) -> int:
-        """How many sequences of a batch are watched closely: all, fewer when that has brought nothing of late."""
+        """How many sequences of a batch are watched closely: all, fewer when that has brought little of late."""
         quiet = number - self.kept.latest
-        return size if quiet <= _PATIENCE else max(size // 8, size >> (quiet // _PATIENCE))
+        if quiet > _PATIENCE:
+            return max(size // 8, size >> (quiet // _PATIENCE))
+        if number <= _PATIENCE:
+            return size
+        brought = self.kept.since(number - _PATIENCE)
+        return size if brought >= _PATIENCE else size // 2 if brought >= _PATIENCE // 2 else size // 4
 
     def parents(self) -> list[str]:
         """Digests of the seeds and kept sequences that the sequence made last was made from; none if afresh."""

@@ -31,9 +31,23 @@ _DIMENSIONS = 64  # that are looked at
 _DEPTH = 2  # objects within objects
 _PLAIN = (str, bytes, bytearray, list, tuple, dict, set, frozenset, deque)
 _SIMPLE = frozenset((int, bool, str, float, type(None)))
+_SEQUENCES = frozenset((list, tuple, deque))
 _NO_STATE = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 
 Value: TypeAlias = "int | str | bool | float | None"
+
+
+class _Names(dict[str, tuple[str, str]]):
+    """Of a sequence's name those of its length and of its last member."""
+
+    def __missing__(self, name: str) -> tuple[str, str]:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        names = self[name] = f"{name}.len", f"{name}[-1]"
+        return names
+
+
+_OF_SEQUENCE = _Names()
 
 
 def dimensions(instance: Any) -> dict[str, Value]:
@@ -47,8 +61,14 @@ def dimensions(instance: Any) -> dict[str, Value]:
                 _add(str(name), value, _DEPTH, found)
         else:
             for name, value in _attributes(instance):
-                if type(value) in _SIMPLE:
+                kind = type(value)
+                if kind in _SIMPLE:
                     found[name] = value
+                elif kind in _SEQUENCES and len(found) < _DIMENSIONS:  # as _add does, sooner
+                    length, last = _OF_SEQUENCE[name]
+                    found[length] = len(value)
+                    if value:
+                        _add(last, value[-1], _DEPTH - 1, found)
                 else:
                     _add(name, value, _DEPTH, found)
     except Exception:  # a state() that fails, or changes while it is looked at
@@ -74,12 +94,15 @@ def _add(name: str, value: Any, depth: int, found: dict[str, Value]) -> None:
     if len(found) >= _DIMENSIONS:
         return
     kind = type(value)
-    if value is None or kind is int or kind is bool or kind is str:
+    if kind in _SIMPLE:
         found[name] = value
+    elif kind in _SEQUENCES:
+        length, last = _OF_SEQUENCE[name]
+        found[length] = len(value)
+        if depth and value:
+            _add(last, value[-1], depth - 1, found)
     elif isinstance(value, enum.Enum):
         found[name] = f"{kind.__name__}.{value.name}"
-    elif kind is float:
-        found[name] = value
     elif isinstance(value, int):
         found[name] = int(value)
     elif isinstance(value, _PLAIN):

@@ -72,6 +72,10 @@ class Seeds:
         """The batch that last brought something, -1 if none did."""
         return self.kept[-1].batch if self.kept else -1
 
+    def since(self, batch: int) -> int:
+        """How many of the latest came in this batch or later; no more than some are counted."""
+        return sum(kept.batch >= batch for kept in self.kept[-_RECENT:])
+
     def recent(self, batch: int) -> list[Kept]:
         """Some of those that came in this batch or later, and have operands."""
         return [kept for kept in self.kept[-_RECENT:] if kept.batch >= batch and kept.operands]

@@ -161,9 +161,7 @@ class Isolated(_Closing):
             run = replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
             if reply["worn"]:
                 self._sandbox.renew()
-        if trace.calls and (asked := self._asked_without_ppv(timeout)):
-            run = replace(run, observations=(*run.observations, *asked))
-        return run
+        return self._with_answer_to_no_ppv(run, timeout)
 
     def play_many(
         self, traces: Iterable[Trace | Iterable[Call]], *, timeout: float | None = None, batch: int = 100
@@ -183,7 +181,8 @@ class Isolated(_Closing):
             except TargetError:
                 yield from runs
                 raise
-            yield from runs
+            for run in runs:
+                yield self._with_answer_to_no_ppv(run, timeout)
 
     def screen_many(
         self, sequences: Iterable[bytes], *, timeout: float | None = None, batch: int = 100
@@ -300,6 +299,10 @@ class Isolated(_Closing):
         except DECODE_ERRORS:  # the target has written over it
             outcomes, seen = [_DAMAGED] * len(trace.calls), []
         return Run(_played(trace, outcomes), tuple(seen))
+
+    def _with_answer_to_no_ppv(self, run: Run, timeout: float | None) -> Run:
+        asked = self._asked_without_ppv(timeout) if run.trace.played else ()
+        return replace(run, observations=(*run.observations, *asked)) if asked else run
 
     def _asked_without_ppv(self, timeout: float | None) -> tuple[Observation, ...]:
         """What a native target makes of a NULL ppv, asked once: the answer is the same whatever was played."""
@@ -443,9 +446,8 @@ def _played(trace: Trace, outcomes: list[Outcome]) -> Trace:
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
-_PLAYER_FILES = re.compile(
-    r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|hang_watch|worker|com)\.py$"
-)
+_PLAYER_FILES = re.compile(r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|worker|com)\.py$")
+_WATCHING = re.compile(r"[/\\]replayer[/\\]hang_watch\.py$")
 
 
 class Frame(NamedTuple):
@@ -465,6 +467,8 @@ def target_frames(stack: str) -> list[Frame]:
     """
     for thread in re.split(r"\n(?=(?:Current thread|Thread) )", stack):
         frames = [Frame(*found) for found in _FRAME.findall(thread)]
+        if any(_WATCHING.search(frame.file) for frame in frames):
+            continue
         own = list(itertools.takewhile(lambda frame: not _PLAYER_FILES.search(frame.file), frames))
         if own and (len(own) < len(frames) or thread.startswith("Current thread")):
             return own

@@ -42,17 +42,23 @@ def synctape(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def test_a_campaign_finds_the_three_faults(gauge: str, tmp_path: Path) -> None:
-    found = tmp_path / "findings"
-    arguments = ("--max-runs", 800, "--seed", 1, "--max-time", 240, "--findings", found)
-    code, output = synctape("fuzz", "--target", gauge, *arguments)
-
-    assert code == 1, output
-    minimal = {path: read_trace(path) for path in sorted(found.glob("*.tape"))}
-    assert {tuple(call.method for call in trace.calls) for trace in minimal.values()} >= {*KEPT.values()}
-    for trace in minimal.values():
-        finding = trace.header.provenance["finding"]
-        assert (finding["code"], finding["method"]) == ("X1", trace.calls[-1].method)
+def test_campaigns_find_the_three_faults(gauge: str, tmp_path: Path) -> None:
+    """A second Done frees what is free, which the allocator does not always notice: one campaign may miss it."""
+    faults: set[tuple[str, bool]] = set()  # the last call, and whether a Done came before it
+    wanted = {(methods[-1], "Done" in methods[:-1]) for methods in KEPT.values()}
+    for seed in range(1, 6):
+        folder = tmp_path / str(seed)
+        arguments = ("--max-runs", 1200, "--seed", seed, "--max-time", 240, "--findings", folder)
+        code, output = synctape("fuzz", "--target", gauge, *arguments)
+        assert code == 1, output
+        for trace in map(read_trace, folder.glob("*.tape")):
+            *before, last = (call.method for call in trace.calls)
+            faults.add((last, "Done" in before))
+            finding = trace.header.provenance["finding"]
+            assert (finding["code"], finding["method"]) == ("X1", last)
+        if faults >= wanted:
+            return
+    assert faults == wanted
 
 
 def test_a_captured_run_is_drawn_without_a_fault(gauge: str) -> None:

@@ -251,7 +251,7 @@ def test_with_its_comparisons_told_of_it_still_behaves_so(workshop: Workshop, me
     coverage.watch_comparisons(False)
     for one, other in zip(bare.exercise(), found, strict=True):
         frame = r"\\n  File [^ ]*comparisons.py[^ ]* line \d+, in (compared|operated|called)\\n.*?(?=\\n)"
-        plain, watched = (re.sub(rf"\\n +\^+|{frame}", "", repr(value)) for value in (one, other))
+        plain, watched = (re.sub(rf"\\n +[~^]+|{frame}", "", repr(value)) for value in (one, other))
         assert plain == watched  # but for our frame where one raises, and carets
     with coverage.tracing() as sites:
         measured.exercise()

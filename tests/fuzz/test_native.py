@@ -291,7 +291,8 @@ def test_a_seed_gives_a_run(library: Library, dies_seldom: str) -> None:
 
 def test_several_jobs_lose_nothing_to_deaths(dies_seldom: str) -> None:
     summary = search(dies_seldom, 4 * SIZE, jobs=3)
-    assert [found.finding.code for found in summary.found] == ["X1"] and summary.stopped == "runs"
+    aborted = "X7" if sys.platform == "win32" else "X1"  # there it is an exit with code 3
+    assert [found.finding.code for found in summary.found] == [aborted] and summary.stopped == "runs"
     assert summary.progress.runs == 4 * SIZE and summary.progress.deaths and not summary.progress.unconfirmed
 
 

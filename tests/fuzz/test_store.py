@@ -433,8 +433,10 @@ def test_ctrl_c_and_sigterm_leave_a_campaign_that_goes_on(tmp_path: Path) -> Non
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         line = process.stderr.readline() if process.stderr else b""
         assert (b"going on with" if number else b"fuzzing") in line
-        if not number:
-            wait_until((tmp_path / "c" / "corpus").exists)
+        if number:  # it has begun when it no longer says how it was stopped
+            wait_until(lambda: not json.loads((tmp_path / "c" / "campaign.json").read_text())["stopped"])
+        else:
+            wait_until(lambda: any((tmp_path / "c" / "corpus").glob("*.tape")))
         process.send_signal(sent)
         assert process.wait(60) == code
         assert process.stderr is not None and b"Traceback" not in process.stderr.read()

@@ -96,17 +96,18 @@ if sys.platform == "win32":
         assert "this thread is in an apartment of another kind than sta already" in told
 
     def test_a_class_that_is_not_registered() -> None:
-        assert problem(NOBODY) == (
-            f"target {NOBODY}: no such class is registered here "
-            "(CoCreateInstance answered 0x80040154 REGDB_E_CLASSNOTREG)"
-        )
+        with ThreadPoolExecutor(1) as fresh:  # other tests may have put this thread into an apartment
+            assert fresh.submit(problem, NOBODY).result() == (
+                f"target {NOBODY}: no such class is registered here "
+                "(CoCreateInstance answered 0x80040154 REGDB_E_CLASSNOTREG)"
+            )
         with pytest.raises(TargetError, match="no such class is registered here"):
             play(NOBODY)
 
     def test_an_interface_that_the_class_does_not_have() -> None:
         other = Interface("IOther", "{00000000-1111-2222-3333-444444444444}", (Method("Do"),), base=IUNKNOWN)
-        with pytest.raises(TargetError) as told:
-            load_target(DIALOG, other).instance()
+        with pytest.raises(TargetError) as told, ThreadPoolExecutor(1) as fresh:
+            fresh.submit(lambda: load_target(DIALOG, other).instance()).result()
         assert "the class does not speak IOther (CoCreateInstance answered 0x80004002 E_NOINTERFACE)" in str(
             told.value
         )

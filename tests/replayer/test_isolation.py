@@ -350,6 +350,12 @@ OTHER_THREAD = "Thread 0x00007e (most recent call first):"
         (stack("/x/recorder/com.py 9 call", PLAYER), ""),
         (stack(f"{pytest.__file__} 1 lib", "/x/host.py 3 Progress", PLAYER), "host.py:3 in Progress"),
         (stack("/x/host.py 5 work"), "host.py:5 in work"),
+        (
+            stack("/x/threading.py 9 wait", "/x/replayer/hang_watch.py 7 _watch", head=OTHER_THREAD)
+            + "\n\n"
+            + stack("/x/host.py 5 __del__"),
+            "host.py:5 in __del__",
+        ),
         (stack("/x/host.py 5 work", head=OTHER_THREAD), ""),
         (stack(PLAYER) + "\n\n" + stack("/x/host.py 3 Done", PLAYER, head=OTHER_THREAD), "host.py:3 in Done"),
     ],
