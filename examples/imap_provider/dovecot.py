@@ -3,12 +3,13 @@
     with Dovecot({("INBOX",): [message]}) as server:
         print(server.url)
 
-It needs Debian's package dovecot-imapd, and openssl for TLS; other systems' may do.
+It needs Dovecot 2.3, in Debian 12 the package dovecot-imapd, and openssl for TLS.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import os
 import pwd
@@ -162,6 +163,8 @@ class Dovecot:
 
     def start(self) -> None:
         """Start it, and wait until it answers.  Raises OSError if it does not."""
+        if not version().startswith("Dovecot 2.3"):
+            raise OSError(f"{version()} is configured in another way; 2.3 is needed")
         command = [_program(), "-F", "-c", str(self.folder / "dovecot.conf")]
         self._process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + _STARTED
@@ -239,6 +242,7 @@ def _program() -> str:
     return found
 
 
+@functools.cache
 def version() -> str:
     """`Dovecot 2.3.19.1`."""
     said = subprocess.run([_program(), "--version"], check=True, capture_output=True, text=True).stdout

@@ -548,7 +548,7 @@ class Played:
     def messages(self, folder: FolderPath) -> list[bytes]:
         """The messages of a local folder, sorted."""
         with MailStore(self.account.maildir).open(folder) as opened:
-            return sorted(filter(None, map(opened.read, opened.identities())))
+            return sorted(content for content in map(opened.read, opened.identities()) if content is not None)
 
 
 @contextlib.contextmanager

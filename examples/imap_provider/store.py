@@ -15,6 +15,7 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN, MAPISIB
 __all__ = ["Store"]
 
 _MAPI_E_INVALID_PARAMETER = hresult.parse("MAPI_E_INVALID_PARAMETER")
+_MAPI_E_NOT_ENOUGH_RESOURCES = hresult.parse("MAPI_E_NOT_ENOUGH_RESOURCES")
 _E_UNEXPECTED = hresult.parse("E_UNEXPECTED")
 
 
@@ -31,12 +32,13 @@ class Store:
         sib = MAPISIB.unpack(ctypes.string_at(psib, MAPISIB.size()))
         if not sib["phSyncDoneEvent"]:
             return _MAPI_E_INVALID_PARAMETER
-        event = events.create()
-        own = events.duplicate(event)  # the host closes the other one, which Done gives back
-        assert own is not None
+        try:
+            event, own = _event()
+            thread = _thread(event, own)
+        except (OSError, RuntimeError):
+            return _MAPI_E_NOT_ENOUGH_RESOURCES
         callback = _callback(sib["punkCallBack"])
         ctypes.c_void_p.from_address(sib["phSyncDoneEvent"]).value = event
-        thread = Apartment("imap sync")  # it initialises COM, as each thread that calls must (P19)
         thread.submit(lambda: self._run(callback, event, own, sib["ulFlags"]))
         thread.close(0)
         return hresult.S_OK
@@ -46,11 +48,33 @@ class Store:
         try:
             result = synchronise(self._account, Reporter(callback), flags)
         finally:
-            if callback is not None:
-                callback.Done(event, result)
-                callback.Release()
-            events.signal(own)
-            events.close(own)
+            try:
+                if callback is not None:
+                    callback.Done(event, result)
+                    callback.Release()
+            finally:
+                events.signal(own)
+                events.close(own)
+
+
+def _event() -> tuple[int, int]:
+    """A new event by two handles: one that Done gives back, for the host to close, and our own to signal it."""
+    event = events.create()
+    own = events.duplicate(event)
+    if own is None:
+        events.close(event)
+        raise OSError("no more handles")
+    return event, own
+
+
+def _thread(*handles: int) -> Apartment:
+    """A thread that has initialised COM (P19).  If there is none it closes the handles and raises RuntimeError."""
+    try:
+        return Apartment("imap sync")
+    except RuntimeError:
+        for handle in handles:
+            events.close(handle)
+        raise
 
 
 def _callback(unknown: int) -> com.Pointer | None:

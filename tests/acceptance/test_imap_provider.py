@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from examples.imap_provider.dovecot import PASSWORD, USER, Dovecot, free_port
 from examples.imap_provider.failures import failure
 from examples.imap_provider.scenarios import MAIL, SCENARIOS, Act, Host, Played, played
 from examples.imap_provider.store import Store
-from recorder import hresult
+from recorder import com, events, hresult
 from recorder.calls import SYNC_EVENT, Trace
-from recorder.interfaces import MAPISIB
+from recorder.interfaces import IUNKNOWN, MAPISIB
 from recorder.native_provider import record_native
 from recorder.obligations import check_native
 from recorder.samples.mail_store import INBOX, FolderPath, MailStore
@@ -164,6 +165,12 @@ def test_what_exceeds_the_quota_stays_here(run: tuple[str, Played, Path]) -> Non
     assert 0 < sum(map(len, there.values())) < sum(map(len, here.values()))
 
 
+@pytest.mark.parametrize("run", ["messages_vanish"], indirect=True)
+def test_what_vanishes_before_it_is_fetched_is_passed_over(run: tuple[str, Played, Path]) -> None:
+    here = run[1].messages(INBOX)
+    assert len(here) == 5 and set(here) <= set(MAIL[INBOX])
+
+
 @pytest.mark.parametrize("run", ["cancelled_in_messages", "disk_full"], indirect=True)
 def test_what_came_before_the_end_stays(run: tuple[str, Played, Path]) -> None:
     assert 0 < sum(map(len, of_local(run[1]).values())) < sum(map(len, MAIL.values()))
@@ -176,22 +183,58 @@ def account(tmp_path: Path) -> Account:
     return Account("127.0.0.1", USER, PASSWORD, tmp_path / "local", port=free_port())
 
 
-@pytest.mark.parametrize("wrong", ["no structure", "too short", "no place for the event"])
-def test_a_start_that_fails_gives_no_event_and_calls_nothing(wrong: str, tmp_path: Path) -> None:
-    cell = ctypes.c_void_p()
-    size = MAPISIB.size() - (wrong == "too short")
-    place = 0 if wrong == "no place for the event" else ctypes.addressof(cell)
-    packed = MAPISIB.pack({"ulSize": size, "ulFlags": 0x82, "phSyncDoneEvent": place})
-    sib = ctypes.create_string_buffer(packed, len(packed))
-    psib = None if wrong == "no structure" else ctypes.addressof(sib)
-    result = Store(account(tmp_path)).SynchronizeInBackground(psib)
-    assert result == hresult.parse("E_INVALIDARG")
-    assert cell.value is None and not (tmp_path / "local").exists()
+class Start:
+    """A call of SynchronizeInBackground without a recording, and what it stored."""
+
+    def __init__(self, store: Store, callback: int = 0, *, shorter: int = 0, place: bool = True):
+        self.cell = ctypes.c_void_p()
+        values = {"ulSize": MAPISIB.size() - shorter, "ulFlags": 0x82, "punkCallBack": callback}
+        packed = MAPISIB.pack(values | ({"phSyncDoneEvent": ctypes.addressof(self.cell)} if place else {}))
+        sib = ctypes.create_string_buffer(packed, len(packed))
+        self.result = store.SynchronizeInBackground(ctypes.addressof(sib))
+
+
+@pytest.mark.parametrize("wrong", [{"shorter": 1}, {"place": False}])
+def test_a_start_that_fails_gives_no_event_and_calls_nothing(wrong: dict[str, Any], tmp_path: Path) -> None:
+    start = Start(Store(account(tmp_path)), **wrong)
+    assert (start.result, start.cell.value) == (hresult.parse("E_INVALIDARG"), None)
+    assert Store(account(tmp_path)).SynchronizeInBackground(None) == hresult.parse("E_INVALIDARG")
+    assert not (tmp_path / "local").exists()
+
+
+@pytest.mark.parametrize("part", ["events.create", "events.duplicate", "Apartment"])
+def test_where_there_is_no_room_for_an_event_or_a_thread(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        if part == "events.create":
+            raise OSError("no more files")
+        if part == "Apartment":
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(f"examples.imap_provider.store.{part}", refuse)
+    before = os.listdir("/proc/self/fd")
+    start = Start(Store(account(tmp_path)))
+    assert (start.result, start.cell.value) == (hresult.parse("MAPI_E_NOT_ENOUGH_RESOURCES"), None)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_callback_that_is_none_is_none(tmp_path: Path) -> None:
+    """P4: what is asked for the interface and does not have it is left alone, and the sync goes on."""
+    with Dovecot(MAIL) as server, com.expose(object(), IUNKNOWN) as unknown:
+        mine = replace(account(tmp_path), port=server.port)
+        start = Start(Store(mine), unknown.pointer)
+        assert start.result == 0 and start.cell.value
+        assert events.wait(start.cell.value, 20)
+        events.close(start.cell.value)
+        assert unknown.references == 1
+    with MailStore(mine.maildir).open(INBOX) as opened:
+        assert len(opened.identities()) == len(MAIL[INBOX])
 
 
 def test_without_a_callback_it_synchronises_all_the_same(tmp_path: Path) -> None:
     with Dovecot(MAIL) as server:
-        mine = Account("127.0.0.1", USER, PASSWORD, tmp_path / "local", port=server.port)
+        mine = replace(account(tmp_path), port=server.port)
         run = record_native(Store(mine), tmp_path / "run.tape", callback=False)
         assert (run.result, run.event, run.waiting) == (0, "open", "")
         with MailStore(mine.maildir).open(INBOX) as opened:
