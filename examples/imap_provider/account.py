@@ -48,6 +48,9 @@ class Account:
             raise ValueError(
                 "IMAP_URL: write it as imap://user:password@host:port; or with imaps: or imap+starttls:"
             )
+        timeout = environment.get("IMAP_TIMEOUT") or "30"
+        if not timeout.replace(".", "", 1).isdecimal():
+            raise ValueError(f"IMAP_TIMEOUT: {timeout!r} is no number of seconds")
         return cls(
             host=url.hostname,
             user=unquote(url.username),
@@ -56,6 +59,6 @@ class Account:
             port=url.port or _PORTS[url.scheme],
             security=url.scheme,
             ca_file=environment.get("IMAP_CA") or None,
-            timeout=float(environment.get("IMAP_TIMEOUT") or 30),
+            timeout=float(timeout),
             folders=tuple(filter(None, environment.get("IMAP_FOLDERS", "").split(","))),
         )

@@ -18,7 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="SCENARIO", choices=SCENARIOS, help="[default: all]")
     parser.add_argument("--force", action="store_true", help="replace traces of the same name")
     options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{options.output} cannot be made: {error.strerror or error}")
     wrong = 0
     for name in options.only or SCENARIOS:
         path = options.output / f"store_{name}.tape"

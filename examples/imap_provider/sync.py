@@ -134,7 +134,8 @@ class _Sync:
         self._connections = 0
 
     def run(self) -> int:
-        self._local.load()
+        with self._final("The local copy"):
+            self._local.load()
         self._session()
         if self._flags & _UP_FOLDERS:
             self._send_folders()
@@ -261,7 +262,8 @@ class _Sync:
                 with self._reported(plan.folder):
                     carry_out(plan, self._local.known(plan.folder), meter)
             finally:
-                self._local.save()
+                with self._final("The local copy"):
+                    self._local.save()
             meter.done = end
         meter.report()
 

@@ -5,6 +5,7 @@ What is compared with what came of a sync are the server's own files.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -202,21 +203,30 @@ def test_a_start_that_fails_gives_no_event_and_calls_nothing(wrong: dict[str, An
     assert not (tmp_path / "local").exists()
 
 
+def open_events() -> int:
+    """How many handles of events this process has."""
+    links = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one of the listing
+            links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return sum("eventfd" in link for link in links)
+
+
 @pytest.mark.parametrize("part", ["events.create", "events.duplicate", "Apartment"])
 def test_where_there_is_no_room_for_an_event_or_a_thread(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> None:  # a duplicate that is None was none
         if part == "events.create":
             raise OSError("no more files")
         if part == "Apartment":
             raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(f"examples.imap_provider.store.{part}", refuse)
-    before = os.listdir("/proc/self/fd")
+    before = open_events()
     start = Start(Store(account(tmp_path)))
     assert (start.result, start.cell.value) == (hresult.parse("MAPI_E_NOT_ENOUGH_RESOURCES"), None)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert open_events() == before
 
 
 def test_a_callback_that_is_none_is_none(tmp_path: Path) -> None:
@@ -248,6 +258,7 @@ def test_without_a_callback_it_synchronises_all_the_same(tmp_path: Path) -> None
         ({"IMAP_URL": "imap://a:b@c"}, "IMAP_MAILDIR is not set"),
         ({"IMAP_URL": "http://a:b@c", "IMAP_MAILDIR": "m"}, "IMAP_URL: write it as"),
         ({"IMAP_URL": "imap://c", "IMAP_MAILDIR": "m"}, "IMAP_URL: write it as"),
+        ({"IMAP_URL": "imap://a:b@c", "IMAP_MAILDIR": "m", "IMAP_TIMEOUT": "soon"}, "IMAP_TIMEOUT: 'soon' is no"),
     ],
 )
 def test_an_account_that_is_not_described(environment: dict[str, str], message: str) -> None:
@@ -334,6 +345,9 @@ def test_scenarios_are_captured_into_a_folder(tmp_path: Path, capsys: pytest.Cap
     assert ended.value.code == 2 and "exists already" in capsys.readouterr().err
     assert (tmp_path / "store_refused.tape").read_bytes() == before
     assert capture([*arguments, "--force"]) == 0
+    with pytest.raises(SystemExit) as ended:
+        capture(["-o", str(tmp_path / "store_refused.tape" / "below")])
+    assert ended.value.code == 2
 
 
 def test_the_corpus_has_every_scenario_and_no_other() -> None:
