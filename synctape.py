@@ -72,6 +72,7 @@ __all__ = [
 _COMMANDS = {
     "record": "recorder.cli",
     "show": "recorder.show_cli",
+    "watch": "recorder.watch_cli",
     "check": "recorder.cli",
     "replay": "replayer.cli",
     "export": "replayer.cli",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from recorder.short import Parts
     from recorder.trace_input import TraceInput
 
-__all__ = ["Complaints", "complain", "printer", "quiet_pipe", "terminal_width", "traces_of", "write_lines"]
+__all__ = [
+    "Complaints",
+    "complain",
+    "printer",
+    "quiet_pipe",
+    "selection_options",
+    "terminal_width",
+    "traces_of",
+    "write_lines",
+]
 
 
 def complain(message: str) -> None:
@@ -100,3 +110,29 @@ def printer() -> Callable[[Parts], None]:
 
     console = Console(highlight=False)
     return lambda parts: console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def selection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose calls, handed to the command as one Selection, its parameter `selection`."""
+
+    @click.option("--method", "methods", multiple=True, metavar="NAME", help="Only calls of this method.")
+    @click.option(
+        "--thread", "threads", multiple=True, metavar="T", help="Only calls on this thread: t1, or its name."
+    )
+    @click.option("--failed", is_flag=True, help="Only calls that failed or never ended.")
+    @click.option("--between", metavar="A..B", help="Only calls that ran within 1.5..3, 2min.. or ..300ms.")
+    @functools.wraps(command)
+    def with_selection(
+        *arguments: Any,
+        methods: tuple[str, ...],
+        threads: tuple[str, ...],
+        failed: bool,
+        between: str | None,
+        **options: Any,
+    ) -> None:
+        from recorder.selection import Selection, parse_between
+
+        since, until = (None, None) if between is None else parse_between(between)
+        command(*arguments, **options, selection=Selection(methods, threads, failed, since, until))
+
+    return with_selection

@@ -14,30 +14,45 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from recorder.calls import Handle, Header, Opaque, Outcome, PlayedCall, pair
+from recorder.calls import Handle, Header, Opaque, Outcome, PlayedCall, Thread, TraceDamage, pair
 from recorder.provider import flag_names
+from recorder.selection import Selection
 from recorder.trace_input import TraceInput
 
-__all__ = ["as_json", "json_lines"]
+__all__ = ["as_json", "call_json", "end_json", "header_json", "json_lines"]
 
 
-def json_lines(trace: TraceInput) -> Iterator[str]:
-    """The trace as JSON, one object a line, in ASCII."""
+def json_lines(trace: TraceInput, selection: Selection | None = None) -> Iterator[str]:
+    """The trace as JSON, one object a line, in ASCII; of the calls those of a selection."""
     with trace.source() as source:
-        yield as_json({"kind": "header", "path": trace.path, **_header(source.header)})
+        yield as_json(header_json(trace.path, source.header))
+        taken = selection.test(source.header.interface, source.threads) if selection else None
         calls = 0
         for played in pair(source.events()):
-            yield as_json(_call(played))
             calls += 1
-        threads = [{"native_id": thread.native_id, "name": thread.name} for thread in source.threads]
-        damage = dataclasses.asdict(source.damage) if source.damage else None
-        yield as_json({"kind": "end", "calls": calls, "threads": threads, "damage": damage})
+            if taken is None or taken(played):
+                yield as_json(call_json(played))
+        yield as_json(end_json(calls, source.threads, source.damage))
 
 
-def _call(played: PlayedCall) -> dict[str, Any]:
+def header_json(path: str, header: Header) -> dict[str, Any]:
+    return {"kind": "header", "path": path, **_header(header)}
+
+
+def end_json(calls: int, threads: Iterable[Thread], damage: TraceDamage | None) -> dict[str, Any]:
+    """The last object; `calls` counts all of the trace."""
+    return {
+        "kind": "end",
+        "calls": calls,
+        "threads": [{"native_id": thread.native_id, "name": thread.name} for thread in threads],
+        "damage": dataclasses.asdict(damage) if damage else None,
+    }
+
+
+def call_json(played: PlayedCall) -> dict[str, Any]:
     number, call, outcome = played
     return {
         "kind": "call",

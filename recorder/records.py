@@ -37,12 +37,13 @@ class Cut(Exception):
 class Records:
     """Iterates over the records of a file.
 
-    `offset` is where the record given last begins, or the unsound one.  Iterating raises Cut at the end of what
+    `offset` is where the record given last begins, or the unsound one, `sound` where the record given last ends
+    (of those that `checked` gave).  Iterating raises Cut at the end of what
     was written, one of UNSOUND where a record is unsound, and OSError where the file cannot be read.
     """
 
     def __init__(self, file: IO[bytes]):
-        self.offset = 0
+        self.offset = self.sound = 0
         self._next: int  # offset of the next record
         self._chunk: bytes  # what is read and not yet given out, from offset `_base` on
         self._base: int
@@ -80,6 +81,7 @@ class Records:
             else:
                 self._compare(start, middle, check)
             count += 1
+            self.sound = self._next
             yield record
 
     def whole(self) -> bool:
@@ -114,6 +116,11 @@ class Records:
             pass  # it will be met again
         self._start_at(self.offset)
 
+    def again(self, file: IO[bytes]) -> None:
+        """Go on with `checked` at `sound`, in the same file, opened anew: more of it may be written by now."""
+        self._file = file
+        self._start_at(self.sound, zlib.crc32(self._chunk[: self.sound - self._base], self._crc))
+
     def crc(self) -> int:
         """CRC-32 of every byte before `offset`."""
         if self._size is not None:
@@ -131,9 +138,9 @@ class Records:
             rest = self._file.read(_CHUNK)
         return False
 
-    def _start_at(self, offset: int) -> None:
-        """Forget what was read; the next record begins at `offset`."""
-        self._crc = self._crc_to(offset) if offset else 0  # of everything before `_base`
+    def _start_at(self, offset: int, crc: int | None = None) -> None:
+        """Forget what was read; the next record begins at `offset`, with this CRC-32 of all before, if known."""
+        self._crc = crc if crc is not None else self._crc_to(offset) if offset else 0  # of all before `_base`
         if self._file.seekable():
             self._file.seek(self._origin + offset)
         self._next = offset

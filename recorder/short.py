@@ -8,7 +8,7 @@ from recorder import hresult
 from recorder.calls import Outcome, OutcomeKind, Thread
 from recorder.text import escape
 
-__all__ = ["Parts", "counted", "failure_style", "rounded", "thread_name"]
+__all__ = ["Parts", "cells", "counted", "failure_style", "rounded", "thread_name"]
 
 Parts = list[tuple[str, str]]
 """A line in parts: text, and a style in rich's words ("" for none)."""
@@ -36,3 +36,12 @@ def rounded(ns: int) -> str:
 
 def counted(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
+def cells(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

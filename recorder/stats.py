@@ -1,16 +1,19 @@
-"""Figures of a trace: calls, rates, gaps, slow answers, texts, broken rules."""
+"""Figures of a trace: calls, rates, gaps, slow answers, texts, progressions.  What they break, `check` tells."""
 
 from __future__ import annotations
 
 import dataclasses
 import heapq
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from recorder.calls import Argument, Call, Enter, Outcome, OutcomeKind, TraceDamage
-from recorder.contract import Level, Monitor, contract_of
+from recorder.calls import Argument, Call, Enter, Event, Leave, Outcome, OutcomeKind, TraceDamage, pair
+from recorder.contract import contract_of
 from recorder.interface import Method, Type
+from recorder.progressions import Progressions
+from recorder.selection import Selection
 from recorder.short import counted, rounded, thread_name
 from recorder.text import escape, outcome_text
 from recorder.trace_input import Source, TraceInput
@@ -18,6 +21,8 @@ from recorder.trace_input import Source, TraceInput
 __all__ = ["Statistics", "statistics"]
 
 _TOP = 5
+_SECOND = 10**9
+_SECONDS_KEPT = 256  # threads write a little out of order; calls are counted for so many seconds at once
 
 
 @dataclass
@@ -26,11 +31,14 @@ class Statistics:
 
     `texts` counts for each text parameter how often it was given and how often it was NULL.  `answers` counts
     all but S_OK (a Python callback's None is one).  `slowest` and `gaps` are pairs of a call number and seconds.
+    `busiest` is the second since the start in which most calls began, and how many.  `of` is the number of all
+    calls, where only some were asked for.
     """
 
     calls: int = 0
     unfinished: int = 0
     seconds: float = 0.0
+    busiest: tuple[int, int] | None = None
     methods: Counter[str] = field(default_factory=Counter)
     threads: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
@@ -38,8 +46,8 @@ class Statistics:
     distinct_texts: int = 0
     slowest: list[tuple[int, float]] = field(default_factory=list)
     gaps: list[tuple[int, float]] = field(default_factory=list)
-    rules: Counter[str] = field(default_factory=Counter)
-    level: Level = Level.CONFORMING
+    progressions: Progressions = field(default_factory=Progressions)
+    of: int | None = None
     damage: TraceDamage | None = None
 
     @property
@@ -49,16 +57,26 @@ class Statistics:
 
     def as_json(self) -> dict[str, Any]:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        damage = dataclasses.asdict(self.damage) if self.damage else None
-        texts = {name: {"calls": calls, "null": null} for name, (calls, null) in self.texts.items()}
-        return {**fields, "texts": texts, "rate": self.rate, "level": str(self.level), "damage": damage}
+        runs = self.progressions
+        return {
+            **fields,
+            "texts": {name: {"calls": calls, "null": null} for name, (calls, null) in self.texts.items()},
+            "progressions": {
+                "count": runs.count,
+                "complete": runs.complete,
+                "longest": [run.as_json() for run in runs.longest],
+            },
+            "rate": self.rate,
+            "damage": dataclasses.asdict(self.damage) if self.damage else None,
+        }
 
     def rows(self) -> list[tuple[str, str]]:
         """For people: pairs of a word and its value."""
+        of = "" if self.of is None else f" of {self.of}"
         rate = f", {self.rate:.1f} a second" if self.rate else ""
         running = f", {self.unfinished} still running at its end" if self.unfinished else ""
         rows = [
-            ("calls", f"{self.calls} in {self.seconds:.3f} s{rate}{running}"),
+            ("calls", f"{self.calls}{of} in {self.seconds:.3f} s{rate}{running}"),
             ("methods", counted(self.methods)),
             ("threads", counted(self.threads)),
             ("answers", f"other than S_OK: {counted(self.answers)}" if self.answers else "all S_OK"),
@@ -66,64 +84,115 @@ class Statistics:
         ]
         for name, (calls, null) in self.texts.items():
             rows.append(("", f"{name} is NULL in {null} of {calls} calls ({null / calls:.0%})"))
+        if self.busiest:
+            rows.append(("busiest", f"{self.busiest[1]} calls in the second from {self.busiest[0]} s on"))
         rows += [
-            ("slowest", ", ".join(f"call {n} {rounded(round(s * 1e9))}" for n, s in self.slowest)),
-            ("gaps", ", ".join(f"{rounded(round(s * 1e9))} before call {n}" for n, s in self.gaps)),
-            ("rules", f"{counted(self.rules)} ({self.level})" if self.rules else "none broken"),
+            ("slowest", ", ".join(f"call {n} {_short(s)}" for n, s in self.slowest)),
+            ("gaps", ", ".join(f"{_short(s)} before call {n}" for n, s in self.gaps)),
         ]
+        if runs := self.progressions.count:
+            complete = self.progressions.complete
+            rows.append(("progress", f"{runs} runs, {complete if complete < runs else 'all'} to their end"))
+        for run in self.progressions.longest:
+            where = f"calls {run.first} to {run.last}" if run.calls > 1 else f"call {run.first}"
+            rows.append(("", f"{where}: {run.start} to {run.end} of {run.limit} in {_short(run.seconds)}"))
         if self.damage:
             rows.append(("damage", escape(str(self.damage))))
         return [(name, value or "none") for name, value in rows]
 
 
-def statistics(trace: TraceInput) -> Statistics:
-    """Go through the trace once and count."""
+def _short(seconds: float) -> str:
+    return rounded(round(seconds * _SECOND))
+
+
+def statistics(trace: TraceInput, selection: Selection | None = None) -> Statistics:
+    """Go through the trace once and count, all calls or those of a selection."""
     with trace.source() as source:
-        return _Count(source).found
+        count = _Count(source)
+        if selection:
+            count.events(_selected(source, selection, count.found))
+        else:
+            count.events(source.events())
+        return count.finish()
+
+
+def _selected(source: Source, selection: Selection, found: Statistics) -> Iterator[Event]:
+    """The events of selected calls, call by call."""
+    taken = selection.test(source.header.interface, source.threads)
+    found.of = 0
+    for played in pair(source.events()):
+        found.of += 1
+        if taken(played):
+            yield Enter(played.number, played.call)
+            if played.outcome is not None:
+                yield Leave(played.number, played.outcome)
 
 
 class _Count:
     """One pass through a trace."""
 
     def __init__(self, source: Source):
-        self.found = found = Statistics()
+        self.source = source
+        self.found = Statistics()
         self.interface = source.header.interface
-        self.monitor = Monitor(contract_of(self.interface))
+        self.contract = contract_of(self.interface)
+        self.series = self.contract.series
         self.threads: Counter[int] = Counter()
         self.texts: set[int] = set()  # hashes
         self.running: dict[int, tuple[str, int]] = {}
+        self.seconds: Counter[int] = Counter()
         self.slowest: list[tuple[int, int]] = []
         self.gaps: list[tuple[int, int]] = []
         self.first = self.last = self.end = 0
-        for event in source.events():
+        self.places = {
+            method.name: [
+                (position, f"{method.name}.{parameter.name}")
+                for position, parameter in enumerate(method.inputs)
+                if parameter.type is Type.TEXT
+            ]
+            for method in self.interface.slots
+        }
+
+    def events(self, events: Iterator[Event]) -> None:
+        for event in events:
             if isinstance(event, Enter):
                 self.enter(*event)
             else:
                 self.leave(*event)
-            self.drain()
-        self.monitor.finish(found.calls, cut=source.damage is not None)
-        self.drain()
+
+    def finish(self) -> Statistics:
+        found, source = self.found, self.source
+        self.busiest()
+        found.progressions.finish()
         found.unfinished = len(self.running)
         found.seconds = (self.end - self.first) / 1e9
         found.threads = Counter({thread_name(n, source.threads[n]): c for n, c in self.threads.items()})
         found.distinct_texts = len(self.texts)
         found.slowest, found.gaps = _best(self.slowest), _best(self.gaps)
         found.damage = source.damage
+        return found
 
     def enter(self, number: int, call: Call) -> None:
-        self.monitor.enter(number, call)
-        self.found.calls += 1
-        self.found.methods[call.method] += 1
+        found, time_ns = self.found, call.time_ns
+        if found.calls == 0:
+            self.first = self.last = self.end = time_ns
+        found.calls += 1
+        found.methods[call.method] += 1
         self.threads[call.thread] += 1
-        self.running[number] = call.method, call.time_ns
-        if self.found.calls == 1:
-            self.first = self.last = call.time_ns
-        _keep(self.gaps, call.time_ns - self.last, number)
-        self.last = max(self.last, call.time_ns)
-        self.end = max(self.end, self.last)
-        for parameter, value in zip(self.interface.method(call.method).inputs, call.args, strict=False):
-            if parameter.type is Type.TEXT:
-                self.text(f"{call.method}.{parameter.name}", value)
+        self.running[number] = call.method, time_ns
+        _keep(self.gaps, time_ns - self.last, number)
+        self.last = max(self.last, time_ns)
+        self.end = max(self.end, time_ns)
+        self.seconds[time_ns // _SECOND] += 1
+        if len(self.seconds) > _SECONDS_KEPT:
+            self.busiest()
+        for position, name in self.places[call.method]:
+            if position < len(call.args):
+                self.text(name, call.args[position])
+        if self.series and call.method == self.series.method:
+            _, index, limit = self.contract.shape(call)
+            if isinstance(index, int) and isinstance(limit, int):
+                found.progressions.report(number, time_ns, index, limit)
 
     def text(self, where: str, value: Argument) -> None:
         calls, null = self.found.texts.get(where, (0, 0))
@@ -132,7 +201,6 @@ class _Count:
             self.texts.add(hash(value))
 
     def leave(self, number: int, outcome: Outcome) -> None:
-        self.monitor.leave(number, outcome)
         name, start = self.running.pop(number)
         method = self.interface.method(name)
         self.end = max(self.end, start + outcome.elapsed_ns)
@@ -140,12 +208,14 @@ class _Count:
         if not _is_plain(method, outcome):
             self.found.answers[f"{name} {outcome_text(outcome, method)}"] += 1
 
-    def drain(self) -> None:
-        """Take over what the monitor found, so that it does not pile up."""
-        for violation in self.monitor.violations:
-            self.found.rules[violation.rule.id] += 1
-            self.found.level = max(self.found.level, violation.level)
-        self.monitor.violations.clear()
+    def busiest(self) -> None:
+        """Take over what was counted for seconds that are well past."""
+        best = max(((count, -second) for second, count in self.seconds.items()), default=None)
+        if best and (self.found.busiest is None or best > (self.found.busiest[1], -self.found.busiest[0])):
+            self.found.busiest = -best[1], best[0]
+        self.seconds = Counter(
+            {s: c for s, c in self.seconds.items() if s > self.last // _SECOND - _SECONDS_KEPT // 2}
+        )
 
 
 def _is_plain(method: Method, outcome: Outcome) -> bool:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from recorder.calls import PlayedCall, pair
 from recorder.interface import Interface
-from recorder.short import Parts, failure_style, rounded
+from recorder.selection import Selection
+from recorder.short import Parts, cells, failure_style, rounded
 from recorder.text import call_text, outcome_text
 from recorder.trace_input import TraceInput
 
-__all__ = ["table"]
+__all__ = ["Columns", "Row", "row_of", "table"]
 
 _BLOCK = 1000  # rows that share their widths
 
@@ -34,39 +35,61 @@ _RIGHT = (0, 1, 5)  # columns of numbers
 _STYLES = {"": "green", "warning": "yellow", "failure": "bold red"}
 
 
-def table(trace: TraceInput, width: int | None = None) -> Iterator[Parts]:
-    """The calls as aligned lines.  Calls are cut to fit into `width` columns; None cuts none of them."""
-    from rich.cells import set_cell_size
+def table(trace: TraceInput, width: int | None = None, selection: Selection | None = None) -> Iterator[Parts]:
+    """The calls as aligned lines, and how many of all they are if there is a selection.
 
+    Calls are cut to fit into `width` columns; None cuts none of them.
+    """
     with trace.source() as source:
-        rows = (_row(played, source.header.interface) for played in pair(source.events()))
-        widths = [len(heading) for heading in _HEADINGS[:-1]]
-        heading: list[Row] = [_HEADINGS]
-        while block := list(itertools.islice(rows, _BLOCK)):
-            widths = [max(w, *(_cells(r[n]) for r in block)) for n, w in enumerate(widths)]
-            gaps = 2 * (len(widths) - 1)
-            room = 60 if width is None else max(20, width - gaps - sum(widths) + widths[3])
-            widths[3] = min(widths[3], room)
-            for row in heading + block:
-                call = row.call
-                if width is not None and _cells(call) > room:
-                    call = set_cell_size(call, room - 1) + "…"
-                cells = [*row[:3], call, *row[4:6]]
-                blanks = [" " * max(0, w - _cells(cell)) for w, cell in zip(widths, cells, strict=True)]
-                padded = [
-                    b + c if n in _RIGHT else c + b for n, (b, c) in enumerate(zip(blanks, cells, strict=True))
-                ]
-                yield _parts(padded, "bold" if row is _HEADINGS else _STYLES[row.style])
-            heading = []
+        columns, interface = Columns(width), source.header.interface
+        calls = itertools.count(1)
+        total = shown = 0
+        taken = selection.test(interface, source.threads) if selection else None
+
+        def rows() -> Iterator[Row]:
+            nonlocal total
+            for played in pair(source.events()):
+                total = next(calls)
+                if taken is None or taken(played):
+                    yield row_of(played, interface)
+
+        selected = rows()
+        while block := list(itertools.islice(selected, _BLOCK)):
+            shown += len(block)
+            yield from columns.lines(block)
+    if taken is not None:
+        yield [(f"{shown} of {total} call{'' if total == 1 else 's'}", "dim")]
 
 
-def _cells(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
+class Columns:
+    """Rows as aligned lines, after a line of headings.  Widths grow with what is shown.
 
-    return cell_len(text)
+    Calls are cut to fit into `width` columns; None cuts none of them.
+    """
+
+    def __init__(self, width: int | None = None):
+        self._width = width
+        self._widths = [len(heading) for heading in _HEADINGS[:-1]]
+        self._head = [_HEADINGS]
+
+    def lines(self, block: list[Row]) -> Iterator[Parts]:
+        """The lines of rows that share their widths."""
+        from rich.cells import set_cell_size
+
+        width, head = self._width, self._head
+        widths = [max(w, *(cells(r[n]) for r in block)) for n, w in enumerate(self._widths)]
+        gaps = 2 * (len(widths) - 1)
+        room = 60 if width is None else max(20, width - gaps - sum(widths) + widths[3])
+        widths[3] = min(widths[3], room)
+        self._widths, self._head = widths, []
+        for row in head + block:
+            call = row.call
+            if width is not None and cells(call) > room:
+                call = set_cell_size(call, room - 1) + "…"
+            shown = [*row[:3], call, *row[4:6]]
+            blanks = [" " * max(0, w - cells(cell)) for w, cell in zip(widths, shown, strict=True)]
+            padded = [b + c if n in _RIGHT else c + b for n, (b, c) in enumerate(zip(blanks, shown, strict=True))]
+            yield _parts(padded, "bold" if row is _HEADINGS else _STYLES[row.style])
 
 
 def _parts(cells: list[str], style: str) -> Parts:
@@ -74,7 +97,8 @@ def _parts(cells: list[str], style: str) -> Parts:
     return [(f"{number}  {time}  {thread}  ", "dim"), (f"{call}  ", ""), (f"{answer}  ", style), (took, "dim")]
 
 
-def _row(played: PlayedCall, interface: Interface) -> Row:
+def row_of(played: PlayedCall, interface: Interface) -> Row:
+    """The line of a call; an outcome of None is one that is still to come."""
     call, outcome = played.call, played.outcome
     answer = "... still running" if outcome is None else outcome_text(outcome, interface.method(call.method))
     return Row(

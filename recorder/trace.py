@@ -23,7 +23,15 @@ from recorder.encoding import MAGIC, MAX_FIELDS, VERSION, Encoder, end_record
 from recorder.errors import InterfaceError, TraceError
 from recorder.records import Cut, Records
 
-__all__ = ["TraceReader", "describe_header", "dump_trace", "load_trace", "read_trace", "write_trace"]
+__all__ = [
+    "TraceReader",
+    "describe_header",
+    "dump_trace",
+    "load_trace",
+    "read_header",
+    "read_trace",
+    "write_trace",
+]
 
 _MAX_DEPTH = 100  # of values in a header
 _CHECKED_RECORDS = 1 << 12  # of a whole file, before its checksum is believed
@@ -197,7 +205,7 @@ class TraceReader:
             raise TraceError(f"cannot be read: {error.strerror or error}", path=self.name) from None
         try:
             self._records = Records(self._file)
-            self.header = self._read_header()
+            self.header = read_header(self._records, self.name)
         except OSError as error:
             self.close()
             raise TraceError(f"cannot be read: {error.strerror or error}", path=self.name) from None
@@ -256,33 +264,36 @@ class TraceReader:
     def _damaged(self, reason: str) -> None:
         self.damage = TraceDamage(self._records.offset, reason, self._decoder.count)
 
-    def _read_header(self) -> Header:
-        try:
-            record = next(self._records.checked(1))
-            if not isinstance(record, tuple) or record[0] != MAGIC:
-                problem = "is not a synctape trace"
-            elif type(record[1]) is not int or record[1] < 1:
-                problem = f"has a header that does not read: version {record[1]!r:.40}"
-            elif record[1] > VERSION:
-                problem = _newer(record[1])
-            else:
-                return decode_header(record[2])
-        except (Cut, InterfaceError, *DECODE_ERRORS) as error:
-            problem = self._no_header(self._records.head, error)
-        raise TraceError(problem, path=self.name, offset=0)
 
-    def _no_header(self, head: bytes, error: Exception) -> str:
-        """Why a file is no trace, told from its first bytes."""
-        magic = MAGIC.encode()
-        found, version = head[2 : 2 + len(magic)], head[2 + len(magic) : 3 + len(magic)]
-        if head.strip(b"\0") and not magic.startswith(found):
-            looks = " (it looks like JSON)" if head.lstrip()[:1] in (b"{", b"[") else ""
-            return f"is not a synctape trace{looks}"
-        if version and VERSION < version[0] < 0x80:  # a newer version may check its records in another way
-            return _newer(version[0])
-        if isinstance(error, Cut):
-            return "is empty or ends inside its header; not a trace"
-        return f"has a header that does not read: {_reason(error)}"
+def read_header(records: Records, name: str) -> Header:
+    """The first record of a file, which must be a trace's header.  Raises TraceError if it is none."""
+    try:
+        record = next(records.checked(1))
+        if not isinstance(record, tuple) or record[0] != MAGIC:
+            problem = "is not a synctape trace"
+        elif type(record[1]) is not int or record[1] < 1:
+            problem = f"has a header that does not read: version {record[1]!r:.40}"
+        elif record[1] > VERSION:
+            problem = _newer(record[1])
+        else:
+            return decode_header(record[2])
+    except (Cut, InterfaceError, *DECODE_ERRORS) as error:
+        problem = _no_header(records.head, error)
+    raise TraceError(problem, path=name, offset=0)
+
+
+def _no_header(head: bytes, error: Exception) -> str:
+    """Why a file is no trace, told from its first bytes."""
+    magic = MAGIC.encode()
+    found, version = head[2 : 2 + len(magic)], head[2 + len(magic) : 3 + len(magic)]
+    if head.strip(b"\0") and not magic.startswith(found):
+        looks = " (it looks like JSON)" if head.lstrip()[:1] in (b"{", b"[") else ""
+        return f"is not a synctape trace{looks}"
+    if version and VERSION < version[0] < 0x80:  # a newer version may check its records in another way
+        return _newer(version[0])
+    if isinstance(error, Cut):
+        return "is empty or ends inside its header; not a trace"
+    return f"has a header that does not read: {_reason(error)}"
 
 
 def _newer(version: int) -> str:

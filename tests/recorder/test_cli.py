@@ -188,9 +188,11 @@ STATISTICS = """  calls       4 in 5.999 s, 0.7 a second, 1 still running at its
   texts       2 distinct
               Progress.pwcszProgress is NULL in 1 of 2 calls (50%)
               Error.pwcszErrorStr is NULL in 0 of 1 calls (0%)
+  busiest     3 calls in the second from 0 s on
   slowest     call 1 5.12 s, call 2 1.54 ms, call 0 12.3 us
   gaps        6 s before call 3, 1.02 ms before call 2, 512 us before call 1
-  rules       P20 1, P18 1, P8 1 (lenient)
+  progress    1 runs, 0 to their end
+              calls 0 to 1: 0 to 1 of 2 in 512 us
 """
 
 
@@ -202,8 +204,9 @@ def test_statistics(folder: Path) -> None:
     assert found["methods"] == {"Progress": 2, "Error": 1, "Done": 1}
     assert found["texts"]["Progress.pwcszProgress"] == {"calls": 2, "null": 1}
     assert found["slowest"][0] == [1, 5.12]
-    assert found["rules"] == {"P20": 1, "P18": 1, "P8": 1}
-    assert found["level"] == "lenient"
+    assert found["busiest"] == [0, 3]
+    longest = {"first": 0, "last": 1, "calls": 2, "start": 0, "end": 1, "limit": 2, "seconds": 0.000512}
+    assert found["progressions"] == {"count": 1, "complete": 0, "longest": [longest]}
     assert found["damage"] is None
 
 
@@ -229,7 +232,7 @@ def test_usage_errors(folder: Path) -> None:
     assert invoke("show").exit_code == 2
     result = invoke("show", "--stats", "--text", "x.tape")
     assert result.exit_code == 2
-    assert "--stats has no text form" in result.stderr
+    assert "--stats and --text do not go together" in result.stderr
 
 
 @posix
