@@ -64,8 +64,9 @@ class Session:
         for flags, separator, name in self._client.list_folders():
             if separator:
                 self._separator = separator.decode()
-            if not _UNSELECTABLE & {flag.lower() for flag in flags}:
-                found.add(INBOX if name.upper() == "INBOX" else tuple(name.split(self._separator)))
+            path = tuple(name.split(self._separator))
+            if all(path) and not _UNSELECTABLE & {flag.lower() for flag in flags}:
+                found.add(INBOX if name.upper() == "INBOX" else path)
         return sorted(found)
 
     def create(self, folder: FolderPath) -> None:

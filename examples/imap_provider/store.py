@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from typing import Any
 
 from examples.imap_provider.account import Account
@@ -15,6 +16,7 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN, MAPISIB
 __all__ = ["Store"]
 
 _MAPI_E_INVALID_PARAMETER = hresult.parse("MAPI_E_INVALID_PARAMETER")
+_MAPI_E_BUSY = hresult.parse("MAPI_E_BUSY")
 _MAPI_E_NOT_ENOUGH_RESOURCES = hresult.parse("MAPI_E_NOT_ENOUGH_RESOURCES")
 _E_UNEXPECTED = hresult.parse("E_UNEXPECTED")
 
@@ -24,18 +26,22 @@ class Store:
 
     def __init__(self, account: Account | None = None):
         self._account = account or Account.from_environment(os.environ)
+        self._running = threading.Lock()
 
     def SynchronizeInBackground(self, psib: int | None) -> int:
-        """Start a sync.  When this fails nothing is called and no event is given (P17)."""
+        """Start a sync, if none is running.  When this fails nothing is called and no event is given (P17)."""
         if not psib or ctypes.c_uint32.from_address(psib).value < MAPISIB.size():  # ulSize comes first
             return _MAPI_E_INVALID_PARAMETER
         sib = MAPISIB.unpack(ctypes.string_at(psib, MAPISIB.size()))
         if not sib["phSyncDoneEvent"]:
             return _MAPI_E_INVALID_PARAMETER
+        if not self._running.acquire(blocking=False):
+            return _MAPI_E_BUSY
         try:
             event, own = _event()
             thread = _thread(event, own)
         except (OSError, RuntimeError):
+            self._running.release()
             return _MAPI_E_NOT_ENOUGH_RESOURCES
         callback = _callback(sib["punkCallBack"])
         ctypes.c_void_p.from_address(sib["phSyncDoneEvent"]).value = event
@@ -53,6 +59,7 @@ class Store:
                     callback.Done(event, result)
                     callback.Release()
             finally:
+                self._running.release()
                 events.signal(own)
                 events.close(own)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,6 +195,12 @@ class Start:
         sib = ctypes.create_string_buffer(packed, len(packed))
         self.result = store.SynchronizeInBackground(ctypes.addressof(sib))
 
+    def ended(self) -> None:
+        """Wait for the end of the sync, and close its event."""
+        assert self.result == 0 and self.cell.value
+        assert events.wait(self.cell.value, 20)
+        events.close(self.cell.value)
+
 
 @pytest.mark.parametrize("wrong", [{"shorter": 1}, {"place": False}])
 def test_a_start_that_fails_gives_no_event_and_calls_nothing(wrong: dict[str, Any], tmp_path: Path) -> None:
@@ -229,14 +236,23 @@ def test_where_there_is_no_room_for_an_event_or_a_thread(
     assert open_events() == before
 
 
+def test_one_sync_at_a_time(tmp_path: Path) -> None:
+    """The second start fails while the first sync is running, and a third works when that has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = Store(replace(account(tmp_path), port=silent.getsockname()[1], timeout=1))
+        first, second = Start(store), Start(store)
+        assert (first.result, second.result) == (0, hresult.parse("MAPI_E_BUSY"))
+        assert second.cell.value is None
+        silent.accept()[0].close()
+        first.ended()
+        Start(store).ended()
+
+
 def test_a_callback_that_is_none_is_none(tmp_path: Path) -> None:
     """P4: what is asked for the interface and does not have it is left alone, and the sync goes on."""
     with Dovecot(MAIL) as server, com.expose(object(), IUNKNOWN) as unknown:
         mine = replace(account(tmp_path), port=server.port)
-        start = Start(Store(mine), unknown.pointer)
-        assert start.result == 0 and start.cell.value
-        assert events.wait(start.cell.value, 20)
-        events.close(start.cell.value)
+        Start(Store(mine), unknown.pointer).ended()
         assert unknown.references == 1
     with MailStore(mine.maildir).open(INBOX) as opened:
         assert len(opened.identities()) == len(MAIL[INBOX])
