@@ -155,6 +155,9 @@ class Dovecot:
 
     def __exit__(self, *exception: object) -> None:
         self.kill()
+        for folder, names, _ in os.walk(self.folder):
+            for name in names:
+                os.chmod(os.path.join(folder, name), 0o700)  # a test may have closed it
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

@@ -16,7 +16,9 @@ __all__ = ["Relay"]
 _BLOCK: Final = 1 << 16  # bytes
 _PART: Final = 40  # bytes of an answer that still come through
 
-Trouble = Literal["close", "reset", "stall"]
+_NONSENSE: Final = b"\xff\x00 7 ( {4294967296}\r\n"
+
+Trouble = Literal["close", "reset", "stall", "garble"]
 
 
 class Relay:
@@ -44,7 +46,8 @@ class Relay:
     def cut(self, how: Trouble) -> None:
         """Of the next answer only a part comes through; then the connection is closed, reset, or silent.
 
-        Connections that are made later work, unless they are silent too.
+        "garble": nonsense comes in its place, and then nothing.  Connections that are made later work, unless they
+        are silent too.
         """
         self._trouble = how
 
@@ -63,7 +66,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := source.recv(_BLOCK if not self._rate else max(1, self._rate // 20)):
                 if answers and self._trouble:
-                    sink.sendall(data[:_PART])
+                    sink.sendall(_NONSENSE if self._trouble == "garble" else data[:_PART])
                     self._make(self._trouble, sink)
                     break
                 sink.sendall(data)

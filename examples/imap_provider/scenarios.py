@@ -383,6 +383,13 @@ def cut_off(stage: Stage) -> Act:
     return Act(account, when=_MIDDLE, then=lambda: relay.cut("close"))
 
 
+@_scenario("MAPI_W_PARTIAL_COMPLETION")
+def garbled(stage: Stage) -> Act:
+    """Nonsense comes in place of a message."""
+    account, relay = stage.relay(stage.account(SMALL))
+    return Act(account, when=_MIDDLE, then=lambda: relay.cut("garble"))
+
+
 @_scenario("MAPI_E_NETWORK_ERROR")
 def cut_off_twice(stage: Stage) -> Act:
     """The connection is reset in the middle of a message, and so is the next one."""
@@ -426,6 +433,16 @@ def folder_unreadable(stage: Stage) -> Act:
     assert stage.server is not None
     stage.server.directory(("Entwürfe",)).joinpath("cur").chmod(0)
     return Act(account)
+
+
+@_scenario("MAPI_W_PARTIAL_COMPLETION")
+def mail_unreachable(stage: Stage) -> Act:
+    """The password is good, and the server cannot get at the user's mail, to which some is to be added."""
+    account = stage.account()
+    assert stage.server is not None
+    (stage.server.folder / "home").chmod(0)
+    _fill_local(account, SMALL)
+    return Act(account, _UP)
 
 
 @_scenario("MAPI_W_PARTIAL_COMPLETION")

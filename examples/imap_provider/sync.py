@@ -253,7 +253,8 @@ class _Sync:
     def _exchange(self, planned: Iterator[_Plan] | list[_Plan], carry_out: Any) -> None:
         plans = [plan for plan in planned if plan.size]
         if not plans:
-            self._reporter.progress("All folders are up to date", 1, 1)
+            text = "Nothing else to do" if self._reporter.errors else "All folders are up to date"
+            self._reporter.progress(text, 1, 1)
             return
         meter = _Meter(self._reporter, sum(plan.size for plan in plans))
         for plan in plans:
