@@ -10,7 +10,10 @@ stream in pieces; two runs of a scenario differ in that, and in nothing else.
 from __future__ import annotations
 
 import contextlib
+import mailbox
+import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,9 @@ from typing import Any, NamedTuple
 import pycurl
 import pygit2
 
-from examples.imap_provider.dovecot import HOST, free_port
+from examples.imap_provider.dovecot import HOST, PASSWORD, USER, Dovecot, free_port
 from examples.imap_provider.network import Relay
+from examples.imap_provider.scenarios import MAIL, SMALL
 from examples.providers import curl_download, servers
 from examples.providers.curl_download import download
 from examples.providers.git_clone import clone, fetch
@@ -28,10 +32,13 @@ from examples.providers.servers import BODY
 from recorder import hresult
 from recorder.callback import ScriptedCallback, recording
 from recorder.provenance import captured
+from recorder.samples.mail_store import FolderPath
 from recorder.writer import live_header
 from replayer.samples.send_receive import SendReceiveDialog
 
-__all__ = ["SCENARIOS", "Act", "Played", "Scenario", "played"]
+Mail = Mapping[FolderPath, list[bytes]]
+
+__all__ = ["SCENARIOS", "Act", "Played", "Scenario", "offlineimap_config", "played"]
 
 
 # --- what a scenario is made of -------------------------------------------------------------------------------
@@ -54,7 +61,10 @@ class Stage:
 
     def __init__(self, stack: contextlib.ExitStack):
         self._stack = stack
-        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="engines-")))
+        # an engine that has failed may leave threads that still write
+        self.folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="engines-", ignore_cleanup_errors=True))
+        )
 
     def keep(self, opened: Any) -> Any:
         return self._stack.enter_context(opened)
@@ -70,6 +80,16 @@ class Stage:
         relay: Relay = self.keep(Relay(port))
         return relay
 
+    def dovecot(self, mail: Mail) -> Dovecot:
+        server: Dovecot = self.keep(Dovecot(mail))
+        return server
+
+    def offlineimap(self, port: int, *, password: str = PASSWORD) -> Path:
+        """OfflineIMAP's configuration for an account on a port of this machine."""
+        config = self.folder / "offlineimaprc"
+        config.write_text(offlineimap_config(self.folder, port, password))
+        return config
+
     @property
     def clone(self) -> Path:
         """Where clones go."""
@@ -83,19 +103,19 @@ class Stage:
 
 
 class Scenario(NamedTuple):
-    """`result` is what Done says in the end."""
+    """`results` is what Done may say: several where it is open which thread of the engine's fails first."""
 
     make: Callable[[Stage], Act]
-    result: int
+    results: tuple[int, ...]
 
 
 SCENARIOS: dict[str, Scenario] = {}
 """By name, which begins with that of the engine's module; the docstring of `make` says what happens."""
 
 
-def _scenario(result: str) -> Callable[[Callable[[Stage], Act]], Callable[[Stage], Act]]:
+def _scenario(*results: str) -> Callable[[Callable[[Stage], Act]], Callable[[Stage], Act]]:
     def add(make: Callable[[Stage], Act]) -> Callable[[Stage], Act]:
-        SCENARIOS[make.__name__] = Scenario(make, hresult.parse(result))
+        SCENARIOS[make.__name__] = Scenario(make, tuple(map(hresult.parse, results)))
         return make
 
     return add
@@ -338,11 +358,178 @@ def curl_cancelled(stage: Stage) -> Act:
     return Act(run, lambda text, index, maximum: maximum == 300_000, lambda: hresult.parse("MAPI_E_USER_CANCEL"))
 
 
+# --- OfflineIMAP ----------------------------------------------------------------------------------------------
+
+_OFFLINEIMAP = """\
+[general]
+accounts = Ada
+metadata = {folder}/metadata
+socktimeout = 2
+[Account Ada]
+localrepository = Here
+remoterepository = There
+[Repository Here]
+type = Maildir
+localfolders = {folder}/mail
+[Repository There]
+type = IMAP
+remotehost = {host}
+remoteport = {port}
+remoteuser = {user}
+remotepass = {password}
+ssl = no
+starttls = no
+maxconnections = 2
+"""
+
+
+def offlineimap_config(folder: Path, port: int, password: str = PASSWORD) -> str:
+    """A configuration for the account of a Dovecot, to be synchronised into `mail` in a folder."""
+    return _OFFLINEIMAP.format(folder=folder, host=HOST, port=port, user=USER, password=password)
+
+
+def _offlineimap(config: Path, *options: str) -> Callable[[Any], int]:
+    def run(callback: Any) -> int:
+        from examples.providers.offlineimap_sync import synchronise  # it changes the process that imports it
+
+        return synchronise(callback, config, *options)
+
+    return run
+
+
+def _synced(config: Path) -> None:
+    """A sync before the one that is recorded."""
+    subprocess.run(["offlineimap", "-c", str(config), "-o", "-u", "quiet"], check=True, capture_output=True)
+
+
+def _third_message(text: str | None, index: int, maximum: int) -> bool:
+    return index >= 3
+
+
+@_scenario("S_OK")
+def offlineimap_sync(stage: Stage) -> Act:
+    """Everything comes, two folders at a time."""
+    return Act(_offlineimap(stage.offlineimap(stage.dovecot(SMALL).port)))
+
+
+@_scenario("S_OK")
+def offlineimap_one_thread(stage: Stage) -> Act:
+    """Everything comes, one thing after the other."""
+    return Act(_offlineimap(stage.offlineimap(stage.dovecot(SMALL).port), "-1"))
+
+
+@_scenario("MAPI_W_PARTIAL_COMPLETION")
+def offlineimap_names_that_it_cannot_take(stage: Stage) -> Act:
+    """Two folders have names that OfflineIMAP fails on; the others come."""
+    return Act(_offlineimap(stage.offlineimap(stage.dovecot(MAIL).port)))
+
+
+@_scenario("S_OK")
+def offlineimap_nothing_new(stage: Stage) -> Act:
+    """A second sync."""
+    config = stage.offlineimap(stage.dovecot(SMALL).port)
+    _synced(config)
+    return Act(_offlineimap(config))
+
+
+@_scenario("S_OK")
+def offlineimap_upload(stage: Stage) -> Act:
+    """Messages were written here since the last sync, and go there."""
+    config = stage.offlineimap(stage.dovecot(SMALL).port)
+    _synced(config)
+    for folder, messages in (("INBOX", MAIL["Entwürfe", "2024"]), ("Entw&APw-rfe", MAIL["受信箱",])):
+        opened = mailbox.Maildir(stage.folder / "mail" / folder)
+        for content in messages:
+            opened.add(content)
+    return Act(_offlineimap(config))
+
+
+@_scenario("MAPI_E_LOGON_FAILED")
+def offlineimap_wrong_password(stage: Stage) -> Act:
+    """The server takes no logon."""
+    return Act(_offlineimap(stage.offlineimap(stage.dovecot(SMALL).port, password="wrong")))
+
+
+@_scenario("IXP_E_FAILED_TO_CONNECT")
+def offlineimap_refused(stage: Stage) -> Act:
+    """Nobody listens."""
+    return Act(_offlineimap(stage.offlineimap(free_port())))
+
+
+_MAY_FAIL = (
+    *("MAPI_W_PARTIAL_COMPLETION", "MAPI_E_CALL_FAILED", "MAPI_E_NETWORK_ERROR", "MAPI_E_TIMEOUT"),
+    "IXP_E_FAILED_TO_CONNECT",
+)
+
+
+@_scenario(*_MAY_FAIL)
+def offlineimap_server_killed(stage: Stage) -> Act:
+    """The server dies while messages come."""
+    server = stage.dovecot(SMALL)
+    return Act(_offlineimap(stage.offlineimap(server.port)), _third_message, server.kill)
+
+
+@_scenario(*_MAY_FAIL)
+def offlineimap_cut_off(stage: Stage) -> Act:
+    """One connection is closed in the middle of an answer."""
+    relay = stage.relay(stage.dovecot(SMALL).port)
+    return Act(_offlineimap(stage.offlineimap(relay.port)), _third_message, lambda: relay.cut("close"))
+
+
+@_scenario(*_MAY_FAIL)
+def offlineimap_stalled(stage: Stage) -> Act:
+    """The server falls silent."""
+    relay = stage.relay(stage.dovecot(SMALL).port)
+    return Act(_offlineimap(stage.offlineimap(relay.port)), _third_message, lambda: relay.cut("stall"))
+
+
+@_scenario("MAPI_W_PARTIAL_COMPLETION", "MAPI_E_OBJECT_DELETED", "MAPI_E_NETWORK_ERROR", "MAPI_E_CALL_FAILED")
+def offlineimap_folder_deleted(stage: Stage) -> Act:
+    """Another client deletes the folder whose messages come."""
+    server = stage.dovecot(SMALL)
+
+    def delete() -> None:
+        with server.client() as client:
+            client.delete_folder("Отправленные")
+
+    return Act(_offlineimap(stage.offlineimap(server.port)), _third_message, delete)
+
+
+@_scenario("MAPI_W_PARTIAL_COMPLETION")
+def offlineimap_folder_unreadable(stage: Stage) -> Act:
+    """The server cannot read one of its folders."""
+    server = stage.dovecot(SMALL)
+    (server.directory(("Отправленные",)) / "cur").chmod(0)
+    return Act(_offlineimap(stage.offlineimap(server.port)))
+
+
+@_scenario("MAPI_E_CALL_FAILED")
+def offlineimap_no_place(stage: Stage) -> Act:
+    """A file is where the mail is to go."""
+    (stage.folder / "mail").touch()
+    return Act(_offlineimap(stage.offlineimap(stage.dovecot(SMALL).port)))
+
+
+@_scenario("MAPI_E_USER_CANCEL")
+def offlineimap_cancelled(stage: Stage) -> Act:
+    """The host answers MAPI_E_USER_CANCEL; what is under way comes to its end."""
+    run = _offlineimap(stage.offlineimap(stage.dovecot(SMALL).port))
+    return Act(run, _third_message, lambda: hresult.parse("MAPI_E_USER_CANCEL"))
+
+
 # --- playing one ----------------------------------------------------------------------------------------------
+
+
+def _offlineimap_version() -> str:
+    from examples.providers.offlineimap_sync import version
+
+    return version()
+
 
 _ENGINES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "git": ("git_clone", lambda: f"libgit2 {pygit2.LIBGIT2_VERSION}"),
     "curl": ("curl_download", lambda: pycurl.version.split()[1].replace("/", " ")),
+    "offlineimap": ("offlineimap_sync", _offlineimap_version),
 }
 """By the first word of a scenario's name: its module, and which version of the engine is here."""
 
@@ -353,17 +540,18 @@ class _Host:
     def __init__(self, act: Act):
         self.dialog = SendReceiveDialog()
         self._act = act
+        self._once = threading.Lock()
         self.happened = act.when is None
         self.Error = self.dialog.Error
         self.Done = self.dialog.Done
 
     def Progress(self, text: str | None, index: int, maximum: int) -> int:
         answer = self.dialog.Progress(text, index, maximum)
-        if self._act.when and self._act.when(text, index, maximum):
-            self.happened, self._act.when = True, None
-            given = self._act.then()
-            return answer if given is None else given
-        return answer
+        with self._once:
+            now = not self.happened and self._act.when is not None and self._act.when(text, index, maximum)
+            self.happened |= now
+        given = self._act.then() if now else None
+        return answer if given is None else given
 
 
 @dataclass
