@@ -16,7 +16,7 @@ from setuptools.command.build_ext import build_ext
 
 LIMITED_API = "0x030B0000"
 SOURCES = {
-    "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record")],
+    "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record", "tally")],
     "replayer._native.core": [
         f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages", "fault")
     ],
@@ -50,7 +50,7 @@ extensions = [
     Extension(
         name,
         sources,
-        depends=sorted(glob.glob(f"{os.path.dirname(sources[0])}/*.h")),
+        depends=sorted(glob.glob("*/_native/*.h")),
         define_macros=[("Py_LIMITED_API", LIMITED_API)],
         py_limited_api=True,
         optional=True,

@@ -28,7 +28,7 @@ from recorder.calls import (
 from recorder.encoding import MAX_HEX_DIGITS, MAX_INTERNED_UNITS, MAX_TEXTS, MAX_THREADS, Kind
 from recorder.interface import Interface, Type
 
-__all__ = ["DECODE_ERRORS", "HEADER_FIELDS", "Decoder", "decode_header"]
+__all__ = ["DECODE_ERRORS", "HEADER_FIELDS", "Decoder", "decode_header", "spelled_text"]
 
 DECODE_ERRORS = (
     ValueError,  # with msgpack's FormatError, StackError and UnicodeDecodeError
@@ -158,14 +158,14 @@ class Decoder:
             self._thread(record)
         elif kind == Kind.END:
             self.crc = _integer(record[1])
-            self.stopped = None if record[2] is None else _text(record[2])
+            self.stopped = None if record[2] is None else spelled_text(record[2])
             self.ended = True
         elif kind < 0:
             raise ValueError("not a kind of record")
         return None  # kinds of newer versions are skipped
 
     def _text(self, record: Any) -> None:
-        number, text = _integer(record[1]), _text(record[2])
+        number, text = _integer(record[1]), spelled_text(record[2])
         if not 0 < number <= MAX_TEXTS or number in self._texts:
             raise ValueError("text number out of range or taken")
         if len(text) > MAX_INTERNED_UNITS:
@@ -174,7 +174,7 @@ class Decoder:
 
     def _thread(self, record: Any) -> None:
         number, ticks = _integer(record[1]), _integer(record[2])
-        thread = Thread(_integer(record[3]), _text(record[4]))
+        thread = Thread(_integer(record[3]), spelled_text(record[4]))
         if not 0 <= number < MAX_THREADS or number in self._clocks:
             raise ValueError("thread number out of range or taken")
         while number >= len(self._threads):  # numbers may come in another order than they were given out
@@ -201,23 +201,36 @@ class Decoder:
         return Enter(number, Call(method.name, args, thread, now * self._tick))
 
     def _leave(self, record: Any) -> Leave:
-        ticks, thread = _integer(record[1]), record[2]
-        value = self._value(record[3]) if len(record) > 3 else 0
-        back = record[4] if len(record) > 4 else 0
-        outputs = tuple([self._value(v) for v in record[5]]) if len(record) > 5 else ()
-        outcome = Outcome(OutcomeKind.RETURNED, value, ticks * self._tick, outputs=outputs)
+        outcome = self.outcome(record)
         if len(record) == 3 and len(self._returns) < _CACHED_TICKS:
-            self._returns[ticks] = outcome
-        return Leave(self._close(thread, back), outcome)
+            self._returns[record[1]] = outcome
+        return Leave(self._close(record[2], record[4] if len(record) > 4 else 0), outcome)
 
     def _fail(self, record: Any) -> Leave:
-        _, ticks, thread, kind, detail, place, back = record[:7]
-        outcome = Outcome(
-            OutcomeKind(kind), None, _integer(ticks) * self._tick, self._spelled(detail), self._spelled(place)
-        )
-        if outcome.kind is OutcomeKind.RETURNED:
-            raise ValueError("a return among the failures")
-        return Leave(self._close(thread, back), outcome)
+        outcome = self.outcome(record)
+        return Leave(self._close(record[2], record[6]), outcome)
+
+    def outcome(self, record: Any) -> Outcome:
+        """What a record says that ends a call, whichever call that is.  Raises one of DECODE_ERRORS."""
+        ticks = _integer(record[1]) * self._tick
+        if record[0] == Kind.FAIL:
+            kind, detail, place, _ = record[3:7]
+            outcome = Outcome(OutcomeKind(kind), None, ticks, self._spelled(detail), self._spelled(place))
+            if outcome.kind is OutcomeKind.RETURNED:
+                raise ValueError("a return among the failures")
+            return outcome
+        value = self._value(record[3]) if len(record) > 3 else 0
+        outputs = tuple([self._value(v) for v in record[5]]) if len(record) > 5 else ()
+        return Outcome(OutcomeKind.RETURNED, value, ticks, outputs=outputs)
+
+    def define(self, record: Any) -> None:
+        """A record that is no event: a text, a thread, one to be skipped.  Raises one of DECODE_ERRORS."""
+        if self._other(record) is not None or self.ended:
+            raise ValueError("an event, or the end")
+
+    def text(self, number: int) -> str | None:
+        """A text by its number.  Raises KeyError."""
+        return self._texts[number]
 
     def _close(self, thread: Any, back: Any) -> int:
         if _integer(back) < 0:
@@ -228,7 +241,7 @@ class Decoder:
         if type(value) is dict or value is None:
             return self._value(value)
         if kind is Type.TEXT or kind is Type.IID:
-            return self._texts[value] if type(value) is int else _text(value)
+            return self._texts[value] if type(value) is int else spelled_text(value)
         if kind is Type.HANDLE or kind is Type.POINTER:
             return Handle(_integer(value))
         return _integer(value)
@@ -250,7 +263,7 @@ class Decoder:
         raise ValueError("an argument of unknown kind")
 
     def _spelled(self, value: Any) -> str:
-        text = self._texts[value] if type(value) is int else _text(value)
+        text = self._texts[value] if type(value) is int else spelled_text(value)
         if text is None:
             raise ValueError("a text is missing")
         return text
@@ -281,7 +294,8 @@ def _integer(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str:
+def spelled_text(value: Any) -> str:
+    """A text that stands in a record itself, as msgpack holds it."""
     if type(value) is str:
         return value
     if type(value) is bytes and len(value) % 2 == 0:

@@ -62,6 +62,7 @@ class Progressions:
         self._close()
         self._now = None
         self.longest = [progression for _, _, progression in sorted(self._best, reverse=True)]
+        self._best = []
 
     def _close(self) -> None:
         if (now := self._now) is None:

@@ -55,7 +55,7 @@ class TraceInput:
         self.path = os.fspath(path)
         self._trace: Trace | None = None
         self._data: bytes | None = None
-        self._last: Source | None = None
+        self.damage: TraceDamage | None = None
         try:
             with open(path, "rb") as file:
                 if encoding := _encoding(file.peek(64)):
@@ -67,21 +67,26 @@ class TraceInput:
         except (TextError, UnicodeError) as error:
             raise TraceError(str(error), path=path) from None
 
+    @property
+    def file(self) -> str | None:
+        """The path of a trace file that can be opened again; None for a text form, and for a pipe."""
+        return self.path if self._trace is None and self._data is None else None
+
     @contextlib.contextmanager
     def source(self) -> Iterator[Source]:
         """A fresh pass through the trace."""
+        opened: Source
         if self._trace is not None:
-            self._last = _Loaded(self._trace)
+            opened = _Loaded(self._trace)
         elif self._data is not None:
-            self._last = TraceReader(io.BytesIO(self._data), name=self.path)
+            opened = TraceReader(io.BytesIO(self._data), name=self.path)
         else:
-            self._last = TraceReader(self.path)
-        with contextlib.closing(self._last) as source:
-            yield source
-
-    @property
-    def damage(self) -> TraceDamage | None:
-        return self._last.damage if self._last else None
+            opened = TraceReader(self.path)
+        with contextlib.closing(opened) as source:
+            try:
+                yield source
+            finally:
+                self.damage = source.damage
 
 
 def _encoding(head: bytes) -> str | None:

@@ -1,6 +1,6 @@
 #include "variants.h"
 
-#include "../../replayer/_native/msgpack.h"
+#include "../../recorder/_native/msgpack.h"
 #include "../../replayer/_native/player.h"
 
 #include <stdlib.h>

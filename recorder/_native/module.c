@@ -1,9 +1,10 @@
 /* The Python module `recorder._native.core`, in the limited API of Python 3.11: what `recorder.recorded_pointer` needs of
- * synctape_record.c. */
+ * synctape_record.c, and `recorder.tally` of tally.c. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "synctape_record.h"
+#include "tally.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +181,182 @@ static PyObject *set_sync_event(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* --- figures of a trace --------------------------------------------------------------------------------------- */
+
+static const char TALLY[] = "recorder.tally";
+
+typedef struct counting {
+    tally tally;
+    PyObject *define, *text, *answer; /* borrowed while records are counted */
+} counting;
+
+static int taken(PyObject *result) {
+    int yes = result ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    return yes > 0;
+}
+
+static int call_define(void *context, const uint8_t *record, size_t size) {
+    PyObject *define = ((counting *)context)->define;
+    return taken(PyObject_CallFunction(define, "y#", (const char *)record, (Py_ssize_t)size));
+}
+
+static int call_text(void *context, const uint8_t *data, size_t size, int units, int counts) {
+    PyObject *text = ((counting *)context)->text;
+    return taken(PyObject_CallFunction(text, "y#ii", (const char *)data, (Py_ssize_t)size, units, counts));
+}
+
+static int call_answer(void *context, unsigned slot, const uint8_t *record, size_t size) {
+    PyObject *answer = ((counting *)context)->answer;
+    return taken(PyObject_CallFunction(answer, "Iy#", slot, (const char *)record, (Py_ssize_t)size));
+}
+
+static void tally_free(counting *c) {
+    size_t n;
+    for (n = 0; n < c->tally.thread_count; n++)
+        free(c->tally.threads[n].open);
+    free(c->tally.threads);
+    free(c->tally.slots);
+    free(c);
+}
+
+static void tally_destroy(PyObject *capsule) { tally_free(PyCapsule_GetPointer(capsule, TALLY)); }
+
+static const char tally_doc[] =
+    "tally(slots, tick, series, index, limit) -> a count of records, for count and tallied.\n\n"
+    "slots: bytes for each method, whether it returns an HRESULT (1) and for each input 0 integer, 1 text, 2 IID, 3 handle\n"
+    "series, index, limit: the slot of the method that reports a position and two of its arguments, or -1 each";
+
+static PyObject *tally_new(PyObject *module, PyObject *args) {
+    PyObject *slots, *capsule;
+    counting *c;
+    tally *t;
+    long long tick;
+    Py_ssize_t n, i;
+    (void)module;
+    if (!(c = calloc(1, sizeof *c))) return PyErr_NoMemory();
+    t = &c->tally;
+    if (!PyArg_ParseTuple(args, "O!Liii", &PyTuple_Type, &slots, &tick, &t->series, &t->index, &t->limit)) goto failed;
+    if (tick < 1 || tick > 1000000000 || PyTuple_Size(slots) > TALLY_SLOTS) goto wrong;
+    t->tick = tick;
+    t->slot_count = (unsigned)PyTuple_Size(slots);
+    if (!(t->slots = calloc(t->slot_count + 1, sizeof *t->slots))) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    for (n = 0; n < (Py_ssize_t)t->slot_count; n++) {
+        char *types;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(slots, n), &types, &size)) goto failed;
+        if (size < 1 || size > 1 + TALLY_ARGUMENTS) goto wrong;
+        t->slots[n].hresult = types[0];
+        t->slots[n].arguments = (unsigned)(size - 1);
+        for (i = 1; i < size; i++) {
+            if (types[i] < 0 || types[i] > TALLY_HANDLE) goto wrong;
+            t->slots[n].types[i - 1] = (tally_type)types[i];
+        }
+    }
+    t->context = c;
+    t->define = call_define;
+    t->text = call_text;
+    t->answer = call_answer;
+    if ((capsule = PyCapsule_New(c, TALLY, tally_destroy))) return capsule;
+    goto failed;
+wrong:
+    PyErr_SetString(PyExc_ValueError, "more than can be counted");
+failed:
+    tally_free(c);
+    return NULL;
+}
+
+static const char count_doc[] =
+    "count(tally, data, define, text, answer) -> (bytes of whole records, 0 more, 1 a zero, 2 the end record, 3 strange)\n\n"
+    "define(record), text(data, is UTF-16, counts), answer(slot, record) look at what is not counted here; false: strange";
+
+static PyObject *tally_count(PyObject *module, PyObject *args) {
+    PyObject *capsule;
+    counting *c;
+    const char *data;
+    Py_ssize_t size;
+    size_t used;
+    tally_status status;
+    PyObject *define, *text, *answer;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Oy#OOO", &capsule, &data, &size, &define, &text, &answer)) return NULL;
+    if (!(c = PyCapsule_GetPointer(capsule, TALLY))) return NULL;
+    c->define = define;
+    c->text = text;
+    c->answer = answer;
+    status = tally_feed(&c->tally, (const uint8_t *)data, (size_t)size, &used);
+    return PyErr_Occurred() ? NULL : Py_BuildValue("ni", (Py_ssize_t)used, (int)status);
+}
+
+static int append(PyObject *list, PyObject *item) {
+    int failed = !item || PyList_Append(list, item);
+    Py_XDECREF(item);
+    return failed;
+}
+
+static const char tallied_doc[] =
+    "tallied(tally) -> what was counted, as a dict";
+
+static PyObject *tally_tallied(PyObject *module, PyObject *capsule) {
+    counting *c = PyCapsule_GetPointer(capsule, TALLY);
+    PyObject *slots = PyList_New(0), *threads = PyList_New(0), *answers = PyList_New(0), *slowest = PyList_New(0);
+    PyObject *gaps = PyList_New(0), *runs = PyList_New(0), *used = PyList_New(0), *result = NULL;
+    tally *t;
+    unsigned n, i;
+    (void)module;
+    if (!c || !slots || !threads || !answers || !slowest || !gaps || !runs || !used) goto done;
+    t = &c->tally;
+    tally_finish(t);
+    for (n = 0; n < t->slot_count; n++) {
+        const tally_slot *s = &t->slots[n];
+        PyObject *nulls = PyList_New(0);
+        int failed = !nulls;
+        for (i = 0; i < s->arguments && !failed; i++)
+            failed = append(nulls, PyLong_FromUnsignedLongLong(s->nulls[i]));
+        if (failed || append(slots, Py_BuildValue("KO", s->calls, nulls))) {
+            Py_XDECREF(nulls);
+            goto done;
+        }
+        Py_DECREF(nulls);
+    }
+    for (n = 0; n < t->thread_count; n++)
+        if (append(threads, PyLong_FromUnsignedLongLong(t->threads[n].calls))) goto done;
+    for (n = 0; n < t->answer_count; n++)
+        if (append(answers, Py_BuildValue("ILK", t->answers[n].slot, t->answers[n].value, t->answers[n].count))) goto done;
+    for (n = 0; n < t->slowest.count; n++)
+        if (append(slowest, Py_BuildValue("LK", t->slowest.best[n].value, t->slowest.best[n].number))) goto done;
+    for (n = 0; n < t->gaps.count; n++)
+        if (append(gaps, Py_BuildValue("LK", t->gaps.best[n].value, t->gaps.best[n].number))) goto done;
+    for (n = 0; n < t->longest_count; n++) {
+        const tally_run *r = &t->longest[n];
+        if (append(runs, Py_BuildValue("KKKLLLLL", r->first, r->last, r->calls, r->start, r->end, r->limit, r->begun,
+                                       r->ended)))
+            goto done;
+    }
+    for (n = 1; n < TALLY_TEXTS; n++)
+        if (t->used[n] && append(used, PyLong_FromUnsignedLong(n))) goto done;
+    result = Py_BuildValue("{s:O,s:O,s:O,s:O,s:O,s:O,s:O,s:K,s:K,s:L,s:L,s:L,s:K,s:K,s:K}", "slots", slots, "threads", threads,
+                           "answers", answers, "slowest", slowest, "gaps", gaps, "longest", runs, "used", used, "calls",
+                           t->calls, "ended", t->ended, "first", t->first, "end", t->end, "busiest", t->busiest, "most",
+                           t->most, "runs", t->runs, "complete", t->complete);
+done:
+    Py_XDECREF(slots);
+    Py_XDECREF(threads);
+    Py_XDECREF(answers);
+    Py_XDECREF(slowest);
+    Py_XDECREF(gaps);
+    Py_XDECREF(runs);
+    Py_XDECREF(used);
+    return result;
+}
+
 static PyMethodDef methods[] = {
+    {"tally", tally_new, METH_VARARGS, tally_doc},
+    {"count", tally_count, METH_VARARGS, count_doc},
+    {"tallied", tally_tallied, METH_O, tallied_doc},
     {"record", record, METH_VARARGS, record_doc},
     {"close", close_, METH_O, "close(address): end the trace, give up a reference."},
     {"references", references, METH_O, "references(address) -> the count."},

@@ -4,7 +4,7 @@
 #include "player.h"
 
 #include "fault.h"
-#include "msgpack.h"
+#include "../../recorder/_native/msgpack.h"
 #include "wide.h"
 
 #include <limits.h>

@@ -3,7 +3,7 @@
 #endif
 #include "screen.h"
 
-#include "msgpack.h"
+#include "../../recorder/_native/msgpack.h"
 
 #include <stdlib.h>
 #include <string.h>
