@@ -342,11 +342,15 @@ def test_a_server_to_try_it_on_serves_until_it_is_ended(tmp_path: Path) -> None:
             name, _, url = server.stdout.readline().removeprefix("export ").strip().partition("=")
             mine = Account.from_environment({name: url, "IMAP_MAILDIR": str(tmp_path / "local")})
             host = SendReceiveDialog()
-            act = Act(mine, when="Getting message 1 of 6 from", then=server.terminate)
+
+            def end() -> None:
+                server.terminate()
+                assert server.wait(20) == 0
+
+            act = Act(mine, when="Getting message 1 of 6 from", then=end)
             run = record_native(Store(mine), path, inner=Host(host, act), timeout=60)
         finally:
             server.terminate()
-        assert server.wait(20) == 0
     assert (run.waiting, host.result) == ("", hresult.parse("MAPI_E_NETWORK_ERROR"))
     assert check_native(TraceInput(path), run).broken == []
 
