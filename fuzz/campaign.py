@@ -1,4 +1,4 @@
-"""A campaign: replay the corpus, then search until the budget ends; judge, minimise and keep what fails.
+"""A campaign: replay the corpus and search, in turn, until the budget ends; judge, minimise and keep what fails.
 
 The search runs in a sandboxed child (fuzz.search); whatever it suspects is played again alone, in a second child,
 with every oracle looking (fuzz.triage).  Only what fails there is a finding.
@@ -35,7 +35,8 @@ from replayer.verdict import require_target
 
 __all__ = ["Campaign", "CampaignOptions", "Progress", "Summary", "stop_word"]
 
-_AT_ONCE = 32  # traces of the corpus
+_FIRST = 4  # traces of the corpus before the search begins, and after its first batch; then twice as many, ...
+_AT_ONCE = 32  # ... up to so many; these are handed over at once
 _QUICK = 0.1  # seconds for these
 
 
@@ -78,6 +79,8 @@ class Campaign:
         self._warn = warn
         self._store = store
         self._gone: list[Found] = []
+        self._place = store.replayed if store else 0  # in the corpus
+        self._at_once = 1  # of its traces
         self._before = self.progress.seconds  # that the campaign took before it was gone on with
         self._knowledge = Knowledge(self._known, store.fresh if store else ())
         self.batches = Batches(self.options, self._knowledge, self._left, first=store.next if store else 0)
@@ -131,8 +134,10 @@ class Campaign:
                 require_target(player)
                 self._started = time.monotonic()  # the budget is for searching, not for starting
                 self._recall()
-                self._replay_corpus()
+                self._replay_corpus(len(self.seeds) if options.corpus_first else _FIRST)
                 stopped = self._search_on(pool)
+                self._replay_corpus(len(self.seeds))
+                self.progress.unplayed = sum(bool(trace.calls) for _, trace in self.seeds[self._place :])
             except _FirstFailure:
                 stopped = "first failure"
             except KeyboardInterrupt as stop:
@@ -158,20 +163,22 @@ class Campaign:
         plan = search_plan(self.spec, self.interface, self.seeds, self.options)
         return reached_files(plan, self._known(self._knowledge.since(0)), self._triage.found.values())
 
-    def _replay_corpus(self) -> None:
-        """Several traces at once while that is quick, so that a slow target does not take more than its time."""
-        place, at_once = self._store.replayed if self._store else 0, 1
-        while place < len(self.seeds) and self._time_left(self.options.corpus_share):
+    def _replay_corpus(self, most: int) -> None:
+        """Go on with the corpus by so many traces, several at once while that is quick.
+
+        A slow target is not to take more than its time.
+        """
+        end = min(self._place + most, len(self.seeds))
+        while self._place < end and self._time_left(self.options.corpus_share):
             began = time.monotonic()
-            traces = self.seeds[place : place + at_once]
+            traces = self.seeds[self._place : min(self._place + self._at_once, end)]
             self._triage.recorded([(name, trace) for name, trace in traces if trace.calls])
-            place += len(traces)
+            self._place += len(traces)
             if self._store:
-                self._store.replayed = place
+                self._store.replayed = self._place
             self._tick()
             quick = time.monotonic() - began < _QUICK and not self._triage.hangs
-            at_once = min(2 * at_once, _AT_ONCE) if quick else 1
-        self.progress.unplayed += sum(bool(trace.calls) for _, trace in self.seeds[place:])
+            self._at_once = min(2 * self._at_once, _AT_ONCE) if quick else 1
 
     def _kept(self, found: Found) -> None:
         path = write_finding(found, self.folder, self.interface, self.spec) if self.folder else None
@@ -195,12 +202,16 @@ class Campaign:
         return Jobs(plan, self.batches, self._knowledge, options.jobs)
 
     def _search_on(self, pool: Pool) -> str:
+        """Search, and between the batches go on with the corpus, by more and more traces."""
+        turn = _FIRST
         with pool:
             try:
                 for played in pool:
                     if played is not None:
                         self._count(played)
                         self._look_at(played)
+                        self._replay_corpus(turn)
+                        turn = min(2 * turn, _AT_ONCE)
                     self._tick()
             except (KeyboardInterrupt, SynctapeError):
                 pool.close()

@@ -230,6 +230,7 @@ class Engine:
         shapes: list[tuple[str, ...]] = []
         applied: list[Mutator] = []
         done = made = ended = 0
+        watched: bool | None = None
         with screen.watching():
             for index, calls in itertools.islice(self.sequences(number, level, size), start, until):
                 if deadline is not None and index & 15 == 0 and done and time.monotonic() > deadline:
@@ -240,11 +241,12 @@ class Engine:
                     self._at = number, index
                     journal.note(number, index)
                 close = index < closely and not env.threaded
+                if close is not watched:
+                    observer.watch(close)
+                    watched = close
                 if close:
-                    observer.watch(True)
                     trouble = observer.play(calls)
                 else:
-                    observer.watch(False)
                     trouble = screen.threads(calls) if env.threaded else screen.play(calls)
                 done += 1
                 made += len(calls)
@@ -258,6 +260,7 @@ class Engine:
                     new = observer.new if close else []
                     kept = Kept(_plain(calls[: screen.returned]), [mutator.name for mutator in env.used], number)
                     self._take(batch, kept._replace(parents=self.parents(), number=index), new, level)
+                    watched = None  # it traces
             observer.watch(False)
         batch.done, batch.calls, batch.ended = done, made, ended
         batch.applied.update(mutator.name for mutator in applied)

@@ -22,11 +22,11 @@ class CampaignOptions:
 
     `level` is the highest one that is searched and reported.  `timeout`: seconds without progress that count
     as a hang; `memory`: MiB.  `batch` is how many sequences are made from one state of the corpus, fewer at first:
-    `size_of` a batch.  `jobs`: how
-    many searching processes there are at once; with one the same seed gives the same run.
-    `corpus_share` of `max_time` is the most that replaying the corpus may take.  `tries`: how often a sequence is
-    played that does not fail each time.  `cluster`: the address of the Dask scheduler on whose workers it searches
-    (None: here).  `cover`: modules and packages whose code counts beside the target's own.
+    `size_of` a batch.  `jobs`: how many searching processes there are at once; with one the same seed gives the
+    same run.  `corpus_share` of `max_time` is the most that replaying the corpus may take.  Is that all of it, the
+    corpus takes turns with the search, which finds at once what is near; else it comes first.  `tries`: how often
+    a sequence is played that does not fail each time.  `cluster`: the address of the Dask scheduler on whose
+    workers it searches (None: here).  `cover`: modules and packages whose code counts beside the target's own.
     """
 
     seed: int = 0
@@ -46,6 +46,11 @@ class CampaignOptions:
     corpus_share: float = 1.0
     tries: int = 10
     cover: tuple[str, ...] = ()
+
+    @property
+    def corpus_first(self) -> bool:
+        """Whether the corpus is replayed before the search begins."""
+        return self.corpus_share < 1
 
     def size_of(self, number: int) -> int:
         """How many sequences a batch has: the first ones are small, since what they find the next builds on."""

@@ -10,7 +10,7 @@ from sequences import ABORT_CODE, GOOD, limits_memory, trace
 from targets.imapi_progress import IMAPI_PROGRESS
 
 from fuzz.buckets import Found, report_text
-from fuzz.campaign import Campaign, CampaignOptions, Summary
+from fuzz.campaign import Campaign, CampaignOptions, Progress, Summary
 from recorder.calls import Call, Opaque, Trace
 from recorder.contract import Level
 from recorder.interface import Interface
@@ -411,6 +411,24 @@ def test_a_native_bug_is_found(
     found = one(search(f"{library(name)}:create", 150, timeout=0.4, exit_first=True), code)
     assert found.finding.method == method
     assert minimal is None or lines(found) == minimal
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_the_corpus_takes_turns_with_the_search_unless_it_has_a_share_of_the_time(share: float) -> None:
+    seen: list[int] = []
+    seeds = [(f"good {number}", trace(*GOOD)) for number in range(40)]
+    options = CampaignOptions(seed=1, max_time=300.0, max_runs=64, batch=32, corpus_share=share)
+    watched: list[Progress] = []
+    campaign = Campaign(
+        "targets.raises_after_done:Host",
+        seeds,
+        options,
+        watch=watched.append,
+        announce=lambda found, path: seen.append(watched[-1].corpus),
+    )
+    progress = campaign.run().progress
+    assert (progress.corpus, progress.runs, progress.unplayed) == (40, 64, 0)
+    assert seen[0] == 40 if share < 1 else seen[0] < 20
 
 
 @pytest.mark.native
