@@ -74,6 +74,7 @@ _COMMANDS = {
     "show": "recorder.show_cli",
     "watch": "recorder.watch_cli",
     "check": "recorder.cli",
+    "redact": "recorder.redact_cli",
     "replay": "replayer.cli",
     "export": "replayer.cli",
     "explain": "replayer.cli",

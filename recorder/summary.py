@@ -9,6 +9,7 @@ from typing import Any
 from recorder.calls import Thread
 from recorder.provenance import told
 from recorder.provider import flag_names
+from recorder.redaction import in_words
 from recorder.short import thread_name
 from recorder.survey import survey
 from recorder.text import escape
@@ -34,7 +35,7 @@ def summary(trace: TraceInput) -> list[tuple[str, str]]:
     if header.process:
         rows.append(("process", _facts(header.process)))
     if header.redaction:
-        rows.append(("redaction", escape(header.redaction)))
+        rows.append(("redaction", escape(in_words(header.redaction))))
     if header.extra:
         rows.append(("also", _facts(header.extra)))
     rows.append(("threads", ", ".join(_thread_text(n, t) for n, t in enumerate(found.threads)) or "none"))

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -30,6 +30,7 @@ __all__ = [
     "load_trace",
     "read_header",
     "read_trace",
+    "write_events",
     "write_trace",
 ]
 
@@ -61,27 +62,38 @@ def dump_trace(trace: Trace) -> bytes:
     without its enter, a negative thread, a number over 64 bits where the format has none.
     """
     out = bytearray()
-    encoder = Encoder(out.extend)
+    count = max([len(trace.threads), *(e.call.thread + 1 for e in trace.events if isinstance(e, Enter))])
+    threads = (*trace.threads, *(Thread(),) * (count - len(trace.threads)))
+    _spell(out.extend, trace.header, threads, trace.events)
+    if trace.damage is None:
+        out += end_record(zlib.crc32(out), None)
+    return bytes(out)
+
+
+def _spell(
+    sink: Callable[[bytes], object], header: Header, threads: Sequence[Thread], events: Iterable[Event]
+) -> None:
+    """All records of a trace but its end."""
+    encoder = Encoder(sink)
     where = "header"
     try:
-        encoder.header(describe_header(trace.header))
+        encoder.header(describe_header(header))
         where = "threads"
-        count = max([len(trace.threads), *(e.call.thread + 1 for e in trace.events if isinstance(e, Enter))])
-        for thread in (*trace.threads, *(Thread(),) * (count - len(trace.threads))):
+        for thread in threads:
             encoder.thread(0, thread.native_id, thread.name)
-        clocks = [0] * count
-        open_calls: list[list[int]] = [[] for _ in range(count)]
+        clocks = [0] * len(threads)
+        open_calls: list[list[int]] = [[] for _ in threads]
         thread_of: dict[int, int] = {}
-        tick, slots = trace.header.tick_ns, trace.interface.slot
-        for event in trace.events:
+        interface, tick = header.interface, header.tick_ns
+        for event in events:
             where = f"call {event.number}"
             if isinstance(event, Enter):
-                call, method = event.call, trace.interface.method(event.call.method)
+                call, method = event.call, interface.method(event.call.method)
                 if call.thread < 0:
                     raise ValueError("a negative thread")
                 now = call.time_ns // tick
                 spelled = encoder.arguments(method.inputs, call.args)
-                encoder.enter(slots[method.name], now - clocks[call.thread], call.thread, spelled)
+                encoder.enter(interface.slot[method.name], now - clocks[call.thread], call.thread, spelled)
                 clocks[call.thread] = now
                 open_calls[call.thread].append(event.number)
                 thread_of[event.number] = call.thread
@@ -95,9 +107,6 @@ def dump_trace(trace: Trace) -> bytes:
                 encoder.leave(elapsed, thread_of.pop(event.number), event.outcome, back)
     except (OverflowError, ValueError) as error:
         raise TraceError(f"{where}: {error}") from None
-    if trace.damage is None:
-        out += end_record(zlib.crc32(out), None)
-    return bytes(out)
 
 
 def write_trace(trace: Trace, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -105,13 +114,48 @@ def write_trace(trace: Trace, path: str | os.PathLike[str], *, overwrite: bool =
 
     Raises TraceError if it cannot be written, or exists and `overwrite` is false.
     """
-    path = Path(path)
     data = dump_trace(trace)
+    with _new_file(path, overwrite=overwrite) as file:
+        file.write(data)
+    return Path(path)
+
+
+def write_events(
+    path: str | os.PathLike[str],
+    header: Header,
+    threads: Sequence[Thread],
+    events: Iterable[Event],
+    whole: Callable[[], bool],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """`write_trace` for a trace of any size, in constant memory.
+
+    `threads` are all of them; `whole` is asked after the last event: False for a trace that gets no end record.
+    """
+    with _new_file(path, overwrite=overwrite) as file:
+        crc = 0
+
+        def sink(record: bytes) -> None:
+            nonlocal crc
+            crc = zlib.crc32(record, crc)
+            file.write(record)
+
+        _spell(sink, header, threads, events)
+        if whole():
+            file.write(end_record(crc, None))
+    return Path(path)
+
+
+@contextlib.contextmanager
+def _new_file(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A file that appears at `path` when all was well, and not at all otherwise."""
+    path = Path(path)
     temporary = path.with_name(f".synctape-{secrets.token_hex(8)}") if path.name else path
     try:
         try:
             with open(temporary, "xb") as file:
-                file.write(data)
+                yield file
             if overwrite:
                 os.replace(temporary, path)
             else:
@@ -124,7 +168,6 @@ def write_trace(trace: Trace, path: str | os.PathLike[str], *, overwrite: bool =
         raise TraceError("exists already; it is left as it is", path=path) from None
     except OSError as error:
         raise TraceError(f"cannot be written: {error.strerror or error}", path=path) from None
-    return path
 
 
 def _rename_to_new(source: Path, target: Path) -> None:
