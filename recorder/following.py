@@ -5,12 +5,12 @@ it waits as long as he likes.  The file is opened for each look and closed again
 rename or remove it has to wait for a reader (on Windows he would).
 
 A recording may be in several files, run.0001.tape, run.0002.tape and so on; of these the newest one is followed,
-and then each that comes after it.
+and then each that comes after it.  A file that another one comes after may go on for the calls that began in it:
+it is looked at until they have ended.
 """
 
 from __future__ import annotations
 
-import enum
 import os
 import re
 from collections.abc import Generator, Iterator
@@ -30,7 +30,7 @@ from recorder.trace import read_header
 __all__ = ["PATIENCE", "Begun", "Ended", "Finished", "Quiet", "Seen", "follow", "numbered"]
 
 PATIENCE = 20
-"""Looks for which a record may be torn before that is damage, and the next of several files missing."""
+"""Looks for which a record may be torn before that is taken for damage."""
 
 _LONG = 5  # looks, after which a call that has not ended is told as running
 _BEGINNING = b"\x93" + msgpack.packb(MAGIC)  # of every trace
@@ -86,19 +86,39 @@ def follow(path: str | os.PathLike[str]) -> Iterator[Seen]:
         yield Quiet(f"{path} is not there yet")
     if not path.exists():
         path = found[-1]
+    earlier: list[Iterator[Seen]] = []  # files that new calls no longer go to, with calls that have not ended
     while True:
-        end = yield from _File(path).follow()
-        if end is _End.REPLACED:
-            continue
-        if not _NUMBERED.fullmatch(path.name):
+        file = _File(path)
+        last = file.follow()
+        following: Path | None = None
+        for item in last:
+            if not isinstance(item, Quiet):
+                yield item
+            elif following is not None:  # which was there before this look, so that the look has seen all
+                if file.busy:
+                    earlier.append(last)
+                yield Finished(path, file.calls)
+                break
+            else:
+                following = _next(path)
+                for past in earlier:
+                    yield from _ends(past)
+                if following is None:
+                    yield item
+        else:
+            following = path if file.replaced else _next(path)
+        if following is None:
             return
-        looks = 0
-        while (following := _next(path)) is None:
-            looks += 1
-            if looks > PATIENCE or end is not _End.RECORD:
-                return
-            yield Quiet(f"{path} has ended; the file after it is not there yet")
         path = following
+
+
+def _ends(past: Iterator[Seen]) -> Iterator[Seen]:
+    """The calls that have ended in an earlier file since it was looked at last."""
+    for item in past:
+        if isinstance(item, Quiet):
+            return
+        if isinstance(item, Ended) and item.played.outcome is not None:
+            yield item
 
 
 def numbered(path: Path) -> list[Path]:
@@ -115,7 +135,8 @@ def numbered(path: Path) -> list[Path]:
 def _next(path: Path) -> Path | None:
     """The file that goes on where a numbered one ended; some between them may have been dropped."""
     found = _NUMBERED.fullmatch(path.name)
-    assert found
+    if not found:
+        return None
     parts = numbered(path.with_name(found[1] + (found[3] or "")))
     later = [part for part in parts if _number(part) > int(found[2])]
     return later[0] if later else None
@@ -130,26 +151,24 @@ class _Torn(Exception):
     """A record that is unsound, or not yet written to its end."""
 
 
-class _End(enum.Enum):
-    """How following a file came to its end."""
-
-    RECORD = "its end record"
-    DAMAGE = "nothing sound follows"
-    REPLACED = "another file stands in its place"
-
-
 class _File:
     """One file that is followed."""
 
     def __init__(self, path: Path):
         self.path = path
+        self.calls = 0
+        self.replaced = False
         self._identity = (0, 0)
-        self._calls = 0
         self._open: dict[int, tuple[Call, int]] = {}  # calls and how many looks have seen them open
         self._told: set[int] = set()  # of these, which were told as running
 
-    def follow(self) -> Generator[Seen, None, _End]:
-        """What happens to the file, and how it came to its end."""
+    @property
+    def busy(self) -> bool:
+        """Whether a call in it has not ended."""
+        return bool(self._open)
+
+    def follow(self) -> Iterator[Seen]:
+        """What happens to the file, until it ends."""
         records, header = yield from self._header()
         threads: list[Thread] = []
         decoder = Decoder(header, threads)
@@ -162,7 +181,8 @@ class _File:
                     status = os.fstat(file.fileno())
                     if (status.st_dev, status.st_ino) != self._identity or status.st_size < records.sound:
                         yield from self._finish(records, decoder, "the file was replaced by another")
-                        return _End.REPLACED
+                        self.replaced = True
+                        return
                     records.again(file)
                     yield from self._events(decoder, records)
             except Cut:
@@ -171,18 +191,18 @@ class _File:
                 reason = str(error)
             except DECODE_ERRORS as error:
                 yield from self._finish(records, decoder, f"damaged record ({error})")
-                return _End.DAMAGE
+                return
             except OSError as error:
                 reason = f"cannot be read further ({error.strerror or error})"
             if decoder.ended:
                 stopped = None if decoder.stopped is None else f"recording stopped: {decoder.stopped}"
                 wrong = "checksum of the whole file does not match" if decoder.crc != records.crc() else None
-                yield from self._finish(records, decoder, wrong or stopped)
-                return _End.RECORD
+                yield from self._finish(records, decoder, wrong or (None if _next(self.path) else stopped))
+                return
             looks = looks + 1 if reason and stuck == (records.sound, reason) else 0
             if looks >= PATIENCE:
                 yield from self._finish(records, decoder, reason)
-                return _End.DAMAGE
+                return
             stuck = records.sound, reason
             yield from self._running()
             yield Quiet()
@@ -214,7 +234,7 @@ class _File:
     def _events(self, decoder: Decoder, records: Records) -> Iterator[Seen]:
         for event in decoder.events(_checked(records)):
             if isinstance(event, Enter):
-                self._calls += 1
+                self.calls += 1
                 self._open[event.number] = event.call, 0
             else:
                 call, _ = self._open.pop(event.number)
@@ -235,7 +255,7 @@ class _File:
             if number not in self._told:
                 yield Ended(PlayedCall(number, call, None))
         damage = None if reason is None else TraceDamage(records.offset, reason, decoder.count)
-        yield Finished(self.path, self._calls, damage)
+        yield Finished(self.path, self.calls, damage)
 
 
 def _checked(records: Records) -> Iterator[Any]:

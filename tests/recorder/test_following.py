@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from click.testing import CliRunner, Result
 
 import synctape
 from recorder.callback import RecordingCallback
-from recorder.calls import Call, Outcome, Trace
+from recorder.calls import Call, Enter, Event, Leave, Outcome, PlayedCall, Trace, TraceDamage
+from recorder.encoding import end_record
 from recorder.errors import TraceError
 from recorder.following import PATIENCE, Begun, Ended, Finished, Quiet, Seen, follow, numbered
 from recorder.trace import dump_trace, write_trace
@@ -129,7 +132,9 @@ def test_a_file_in_its_place_is_followed_from_its_beginning(tmp_path: Path) -> N
 
 def test_the_files_of_one_recording_are_followed_one_after_the_other(tmp_path: Path) -> None:
     def part(number: int, calls: list[Call]) -> Path:
-        return write_trace(trace(calls), tmp_path / f"run.{number:04}.tape")
+        path = tmp_path / f"run.{number:04}.tape"
+        path.write_bytes(dump_trace(trace(calls))[: None if number == 12 else -10])
+        return path
 
     part(1, CALLS[:1])
     part(9, CALLS[:2])
@@ -140,10 +145,45 @@ def test_the_files_of_one_recording_are_followed_one_after_the_other(tmp_path: P
     assert isinstance(first[0], Begun)
     assert (first[0].path.name, numbers(first)) == ("run.0009.tape", [0, 1])
     part(12, CALLS[:3])  # those between were dropped
-    second = look(seen)
-    assert isinstance(second[0], Begun)
-    assert (second[0].path.name, numbers(second)) == ("run.0012.tape", [0, 1, 2])
-    assert len([*seen]) == PATIENCE - 1  # the last of the waits for a next one has begun
+    ended, begun, *second = look(seen)
+    assert ended == Finished(tmp_path / "run.0009.tape", 2)
+    assert isinstance(begun, Begun)
+    assert (begun.path.name, numbers(second)) == ("run.0012.tape", [0, 1, 2])
+    assert [*seen] == []
+
+
+def test_a_call_that_began_in_an_earlier_file_is_seen_to_end_there(tmp_path: Path) -> None:
+    """New calls go to the next file while the earlier one has no end yet."""
+    first, second = tmp_path / "run.0001.tape", tmp_path / "run.0002.tape"
+    events: list[Event] = [Enter(0, CALLS[0]), Enter(1, CALLS[1]), Leave(1, Outcome())]
+    begun = dump_trace(Trace(events=tuple(events), damage=TraceDamage(0, "")))
+    ended = dump_trace(Trace(events=(*events, Leave(0, Outcome()))))
+    first.write_bytes(begun)
+    seen = follow(first)
+    assert numbers(look(seen)) == [1]
+    second.write_bytes(dump_trace(trace(CALLS[:1]))[:-10])
+    found = look(seen)
+    assert [type(item) for item in found] == [Finished, Begun, Ended]
+    second.write_bytes(dump_trace(trace(CALLS[:3]))[:-10])
+    assert numbers(look(seen)) == [1, 2]
+    first.write_bytes(ended)
+    (end,) = look(seen)
+    assert isinstance(end, Ended)
+    assert end.played == PlayedCall(0, CALLS[0], Outcome())
+    assert look(seen) == []
+
+
+def test_a_file_that_goes_on_in_another_one_has_no_damage(tmp_path: Path) -> None:
+    for number in (1, 2):
+        data = dump_trace(trace(CALLS))[:-10]
+        reason = "goes on" if number == 1 else None
+        (tmp_path / f"run.{number:04}.tape").write_bytes(data + end_record(zlib.crc32(data), reason))
+    ends = [item for item in follow(tmp_path / "run.0001.tape") if isinstance(item, Finished)]
+    assert [end.damage for end in ends] == [None, None]
+    (tmp_path / "run.0002.tape").unlink()
+    (end,) = (item for item in follow(tmp_path / "run.0001.tape") if isinstance(item, Finished))
+    assert end.damage is not None
+    assert end.damage.reason == "recording stopped: goes on"
 
 
 # --- the command ---------------------------------------------------------------------------------------------
@@ -205,6 +245,29 @@ def test_the_installed_command_follows_a_recording(tmp_path: Path) -> None:
         rest, _ = process.communicate(timeout=60)
         assert rest == f"{path} has ended after 3 calls\n"
         assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_ends_watching_quietly(tmp_path: Path) -> None:
+    path = tmp_path / "run.tape"
+    path.write_bytes(dump_trace(trace(CALLS))[:-10])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "synctape", "watch", str(path), "-n", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdout
+    try:
+        while "Folder 9" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+        assert process.returncode == 130
     finally:
         process.kill()
         process.communicate()
