@@ -308,7 +308,7 @@ def no_imap_server(stage: Stage) -> Act:
 @_scenario("MAPI_E_TIMEOUT")
 def silent_server(stage: Stage) -> Act:
     """Somebody listens and says nothing."""
-    return Act(stage.elsewhere(_answering(stage, b""), timeout=2))
+    return Act(stage.elsewhere(_answering(stage, b""), timeout=3))
 
 
 @_scenario("SEC_E_UNTRUSTED_ROOT")
@@ -407,7 +407,7 @@ def cut_off_twice(stage: Stage) -> Act:
 @_scenario("MAPI_E_TIMEOUT")
 def stalled(stage: Stage) -> Act:
     """In the middle of a message the server falls silent."""
-    account, relay = stage.relay(replace(stage.account(SMALL), timeout=2))
+    account, relay = stage.relay(replace(stage.account(SMALL), timeout=3))
     return Act(account, when=_MIDDLE, then=lambda: relay.cut("stall"))
 
 
