@@ -99,6 +99,12 @@ def test_a_target_that_takes_too_much_memory(isolated: Isolate) -> None:
     assert finding.code == "X6"
 
 
+def test_a_recording_of_many_threads_has_room(isolated: Isolate) -> None:
+    """Memory that their allocators lay claim to, and do not use, is not counted."""
+    many = [call._replace(thread=number) for number, call in enumerate(calls(*[GOOD[1]] * 16))]
+    assert kinds(isolated("targets.clean:Host").play(many)) == ["returned"] * 16
+
+
 @pytest.mark.parametrize("deadly", ["segfaults", "exits", "hangs_on_text"])
 def test_the_next_sequence_goes_on(isolated: Isolate, deadly: str) -> None:
     player = isolated(f"targets.{deadly}:Host")
