@@ -77,14 +77,20 @@ class Statistics:
         for name, (calls, null) in self.texts.items():
             rows.append(("", f"{name} is NULL in {null} of {calls} calls ({null / calls:.0%})"))
         if self.busiest:
-            rows.append(("busiest", f"{self.busiest[1]} calls in the second from {self.busiest[0]} s on"))
+            second, most = self.busiest
+            rows.append(("busiest", f"{most} call{'s' * (most > 1)} in the second from {second} s on"))
         rows += [
             ("slowest", ", ".join(f"call {n} {_short(s)}" for n, s in self.slowest)),
             ("gaps", ", ".join(f"{_short(s)} before call {n}" for n, s in self.gaps)),
         ]
         if runs := self.progressions.count:
             complete = self.progressions.complete
-            rows.append(("progress", f"{runs} runs, {complete if complete < runs else 'all'} to their end"))
+            rows.append(
+                (
+                    "progress",
+                    f"{runs} run{'s' * (runs > 1)}, {complete if complete < runs else 'all'} to their end",
+                )
+            )
         for run in self.progressions.longest:
             where = f"calls {run.first} to {run.last}" if run.calls > 1 else f"call {run.first}"
             rows.append(("", f"{where}: {run.start} to {run.end} of {run.limit} in {_short(run.seconds)}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from recorder.calls import PlayedCall, pair
@@ -62,14 +62,14 @@ def table(trace: TraceInput, width: int | None = None, selection: Selection | No
 
 
 class Columns:
-    """Rows as aligned lines, after a line of headings.  Widths grow with what is shown.
+    """Rows as aligned lines, after a line of headings.  Widths grow with what is shown, from `least` on.
 
     Calls are cut to fit into `width` columns; None cuts none of them.
     """
 
-    def __init__(self, width: int | None = None):
+    def __init__(self, width: int | None = None, least: Sequence[int] = (0,) * 6):
         self._width = width
-        self._widths = [len(heading) for heading in _HEADINGS[:-1]]
+        self._widths = [max(len(head), wide) for head, wide in zip(_HEADINGS[:-1], least, strict=True)]
         self._head = [_HEADINGS]
 
     def lines(self, block: list[Row]) -> Iterator[Parts]:

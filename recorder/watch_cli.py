@@ -26,6 +26,7 @@ __all__ = ["watch"]
 
 _INTERRUPTED = 128 + 2
 _PAUSE = 0.1  # seconds between two looks
+_WIDTHS = (5, 11, 6, 48, 6, 7)  # at least; what is still to come is not known
 
 
 @click.command()
@@ -80,7 +81,7 @@ def _paced(seen: Iterable[Seen]) -> Iterator[Seen]:
 def _table_view(seen: Iterable[Seen], last: int | None, selection: Selection) -> None:
     from recorder.table import Columns, row_of
 
-    print_parts, columns = printer(), Columns(terminal_width())
+    print_parts, columns = printer(), Columns(terminal_width(), _WIDTHS)
     begun: list[Begun] = []
 
     def heading(begin: Begun) -> None:

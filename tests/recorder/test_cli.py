@@ -191,7 +191,7 @@ STATISTICS = """  calls       4 in 5.999 s, 0.7 a second, 1 still running at its
   busiest     3 calls in the second from 0 s on
   slowest     call 1 5.12 s, call 2 1.54 ms, call 0 12.3 us
   gaps        6 s before call 3, 1.02 ms before call 2, 512 us before call 1
-  progress    1 runs, 0 to their end
+  progress    1 run, 0 to their end
               calls 0 to 1: 0 to 1 of 2 in 512 us
 """
 

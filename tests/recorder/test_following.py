@@ -199,6 +199,7 @@ def test_a_trace_that_has_ended_is_told_at_once(tmp_path: Path) -> None:
     assert lines[0] == f"==> {path} <=="
     assert [line.split()[0] for line in lines[2:4]] == ["8", "9"]
     assert 'Progress("Folder 9", 9, 9)' in lines[3]
+    assert len({line.index(" S_OK ") for line in lines[2:4]} | {lines[1].index(" answer ")}) == 1
     assert lines[4:] == [f"{path} has ended after 10 calls"]
     assert len(watch(path, "--from-start").stdout.splitlines()) == 13
     assert len(watch(path, "-n", "0").stdout.splitlines()) == 2
