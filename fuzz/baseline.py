@@ -26,9 +26,9 @@ from typing import Any
 from recorder.calls import Trace
 from recorder.contract import Level
 from recorder.errors import SynctapeError, TextError
+from recorder.report_files import require_folder, write_whole
 from recorder.text import from_text, to_text
 from replayer.oracles import Finding
-from replayer.reports import require_folder, write_whole
 
 __all__ = ["Baseline", "Entry"]
 

@@ -12,9 +12,9 @@ from fuzz.again import TRIES
 from fuzz.baseline import Baseline
 from fuzz.known import entry_of_trace, prune
 from recorder.errors import SynctapeError
+from recorder.report_files import shown
 from replayer.cli import stoppable
 from replayer.corpus import find_traces, load
-from replayer.reports import shown
 
 __all__ = ["baseline"]
 

@@ -13,11 +13,12 @@ from recorder.calls import Call, Header, Trace
 from recorder.contract import Level
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
+from recorder.report_files import shown
 from recorder.text import call_text
 from recorder.trace import read_trace, write_trace
 from replayer.oracles import Finding
 from replayer.player import Run
-from replayer.reports import reproduce_line, shown
+from replayer.reports import reproduce_line
 from replayer.verdict import Status, Verdict
 
 __all__ = [

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fuzz.census import Census, Protocol, Spread
 from recorder.contract import Level
-from replayer.reports import shown
+from recorder.report_files import shown
 
 __all__ = ["print_census"]
 

@@ -39,13 +39,14 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 from recorder.provider import current_folder_importable
+from recorder.report_files import require_folder, write_whole
 from replayer.cli import file_reports, report_options, stoppable, wanted_reports
 from replayer.corpus import find_traces, load, recorded_interface
 from replayer.isolation import Limits
 from replayer.locations import SUFFIX, is_url, open_folder
 from replayer.oracles import ORACLES
 from replayer.places import Places
-from replayer.reports import Report, reproduce_line, require_folder, write_whole
+from replayer.reports import Report, reproduce_line
 from replayer.verdict import Verdict, mismatch
 
 if TYPE_CHECKING:

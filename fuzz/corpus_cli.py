@@ -20,12 +20,12 @@ from fuzz.merge import trim as trim_all
 from recorder.errors import SynctapeError
 from recorder.interfaces import find_interface
 from recorder.provider import current_folder_importable
+from recorder.report_files import shown
 from recorder.trace import write_trace
 from replayer.cli import stoppable
 from replayer.corpus import SUFFIX, Corpus, read_corpus
 from replayer.isolation import Limits
 from replayer.locations import Folder, as_shown, open_folder
-from replayer.reports import shown
 
 __all__ = ["corpus"]
 

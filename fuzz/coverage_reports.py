@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fuzz.covering import Covered, SiteSeen
-from replayer.reports import shown
+from recorder.report_files import shown
 
 __all__ = ["cobertura", "coverage_json", "lcov", "text_lines"]
 

@@ -17,12 +17,12 @@ from fuzz.campaign import Campaign, CampaignOptions
 from recorder.callback import recording
 from recorder.contract import lint
 from recorder.provenance import captured
+from recorder.report_files import shown
 from recorder.samples import mail_folders
 from recorder.text import call_text
 from recorder.trace import read_trace
 from recorder.writer import live_header
 from replayer.isolation import open_player
-from replayer.reports import shown
 from replayer.samples.send_receive import HastySendReceiveDialog
 from replayer.verdict import Status, Verdict, replay_file
 

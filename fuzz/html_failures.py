@@ -14,9 +14,10 @@ from recorder import hresult
 from recorder.calls import Argument, Call, Outcome, OutcomeKind
 from recorder.errors import SynctapeError
 from recorder.interface import Interface, Method, Type
+from recorder.report_files import shown
 from recorder.text import argument_text, call_text, duration_text, outcome_text
 from replayer.oracles import explain
-from replayer.reports import reproduce_line, shown
+from replayer.reports import reproduce_line
 
 __all__ = ["Failure", "failure_of", "failures_section"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fuzz.markup import Child, Element, element
-from replayer.reports import shown
+from recorder.report_files import shown
 
 __all__ = ["LONGEST", "empty", "rows", "scrolling", "table"]
 

@@ -29,7 +29,7 @@ from fuzz.state_diagram import Way, state_diagram, ways_of
 from recorder.contract import contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
-from replayer.reports import shown
+from recorder.report_files import shown
 
 __all__ = ["CampaignReport", "Failure", "campaign_report", "check_writable", "to_html", "write_html"]
 

@@ -8,7 +8,7 @@ from fuzz.coverage import CoveredFile
 from fuzz.covered_lines import Line, covered_lines, ranges
 from fuzz.html_parts import empty, scrolling
 from fuzz.markup import Child, Element, element
-from replayer.reports import shown
+from recorder.report_files import shown
 
 __all__ = ["source_section"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from fuzz.buckets import Found, finding_trace, make_folder
 from fuzz.verdict import artifact_kind
 from recorder.interface import Interface
+from recorder.report_files import write_whole
 from recorder.trace import dump_trace
-from replayer.reports import write_whole
 
 __all__ = ["write_artifact"]
 

@@ -21,7 +21,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from fuzz.progress import Progress
-from replayer.reports import shown
+from recorder.report_files import shown
 
 __all__ = ["LiveProgress", "progress_line"]
 

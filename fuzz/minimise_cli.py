@@ -11,11 +11,11 @@ import click
 from fuzz.buckets import check_folder, finding_trace, make_folder, report_text, write_finding
 from fuzz.minimise import minimise_trace
 from recorder.errors import SynctapeError
+from recorder.report_files import shown
 from recorder.trace import write_trace
 from replayer.cli import stoppable
 from replayer.corpus import load
 from replayer.isolation import Limits
-from replayer.reports import shown
 
 __all__ = ["minimise"]
 

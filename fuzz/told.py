@@ -12,7 +12,8 @@ from fuzz.progress import Progress
 from fuzz.verdict import CampaignVerdict
 from recorder.contract import contract_of
 from recorder.interface import Interface
-from replayer.reports import reproduce_line, shown
+from recorder.report_files import shown
+from replayer.reports import reproduce_line
 
 __all__ = ["announcement", "count_line", "fact_lines", "json_lines", "text_lines"]
 

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import TextIO
 
 from recorder.contract import Level
+from recorder.report_files import shown
 from replayer.oracles import Finding
 from replayer.places import Places
-from replayer.reports import Summary, shown
+from replayer.reports import Summary
 from replayer.verdict import Status, Verdict
 
 __all__ = ["AnnotationReport"]

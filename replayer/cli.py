@@ -21,6 +21,7 @@ from recorder.contract import Level
 from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import find_interface
+from recorder.report_files import shown
 from recorder.rules import RULES
 from replayer.annotations import AnnotationReport
 from replayer.corpus import find_traces, load, recorded_interface
@@ -34,7 +35,7 @@ from replayer.oracles import CODES, ORACLES
 from replayer.oracles import explain as explain_code
 from replayer.places import Places
 from replayer.player import PlayOptions
-from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line, shown
+from replayer.reports import JsonReport, JUnitReport, Report, Summary, TextReport, report, reproduce_line
 from replayer.sarif import SarifReport
 from replayer.step_summary import StepSummary
 from replayer.verdict import Judging, Status, Verdict, replay_files, require_target

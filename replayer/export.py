@@ -17,9 +17,9 @@ from recorder.calls import Argument, Call, Handle, Opaque, Trace
 from recorder.contract import Level, contract_of, fits
 from recorder.errors import SynctapeError
 from recorder.interface import Interface, Method, Type
+from recorder.report_files import shown
 from recorder.text import call_text
 from replayer.oracles import Course
-from replayer.reports import shown
 
 __all__ = ["Finding", "Form", "Script", "Step", "Unmade", "script_of"]
 

@@ -11,9 +11,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from recorder.sarif_format import Location, relative_path, source_root
 from replayer.isolation import target_frames
 from replayer.locations import RemoteFile, TraceFile
 from replayer.oracles import Finding
@@ -21,32 +21,12 @@ from replayer.player import Run
 from replayer.target import is_native_spec
 from replayer.verdict import Verdict
 
-__all__ = ["Location", "Places", "source_root"]
+__all__ = ["Places"]
 
 _PLACE = re.compile(r"^(?P<file>[^/\\:]+?\.\w+)(?::(?P<line>\d+))?(?: in .*)?$", re.DOTALL)
 _LIBRARIES = (".so", ".dll", ".dylib", ".pyd")
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 _MOST_FOLDERS = 20_000  # that are walked for a file
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """`path` is relative to the source root, with slashes; `line` counts from 1.
-
-    `is_source`: the target's code, and not the trace that stands for it.
-    """
-
-    path: str
-    line: int = 1
-    is_source: bool = True
-
-
-def source_root() -> Path:
-    """What paths in reports are relative to: the checkout where a CI server names one, else the working folder."""
-    folder, checkout = Path.cwd(), os.environ.get("GITHUB_WORKSPACE")
-    if checkout and folder.resolve().is_relative_to(Path(checkout).resolve()):
-        return Path(checkout)
-    return folder
 
 
 class Places:
@@ -76,10 +56,7 @@ class Places:
         """The path below the root, None for a file that is not there."""
         if isinstance(file, RemoteFile):
             return None
-        try:
-            return Path(os.path.abspath(file)).resolve().relative_to(self.root).as_posix()
-        except (OSError, ValueError):
-            return None
+        return relative_path(file, self.root)
 
     def _source(self, name: str, run: Run | None) -> str | None:
         if name not in self._known:

@@ -229,7 +229,8 @@ class TapeFailure(Exception):
     """A trace is FAILED or an ERROR."""
 
     def __init__(self, verdict: Verdict, command: str):
-        from replayer.reports import failure_text, shown
+        from recorder.report_files import shown
+        from replayer.reports import failure_text
 
         if verdict.findings:
             self.summary = (

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -24,13 +22,13 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from recorder.calls import Argument, Outcome, OutcomeKind, PlayedCall
-from recorder.errors import SynctapeError
 from recorder.interface import Interface
+from recorder.junit import JUnitFile, add_problem, add_property
+from recorder.report_files import shown
 from recorder.text import call_text, outcome_text
 from replayer.isolation import target_frames
 from replayer.locations import TraceFile, as_shown
@@ -50,10 +48,7 @@ __all__ = [
     "report",
     "report_all",
     "reproduce_line",
-    "require_folder",
-    "shown",
     "verdict_json",
-    "write_whole",
 ]
 
 
@@ -135,17 +130,6 @@ _LONGEST_COMMAND = 10_000  # characters
 
 
 # --- what a person reads ------------------------------------------------------------------------------------
-
-
-def shown(text: str, limit: int = 400) -> str:
-    """The text on one line, with what does not print escaped, cut to so many characters."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else _escaped(c) for c in text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 _LONG_TEXT = 80  # characters
@@ -434,32 +418,25 @@ class JUnitReport:
     def __init__(
         self, path: str | Path, target: str, command: Callable[[Verdict], str], *, name: str = "synctape replay"
     ):
-        self._path = require_folder(path)
-        self._suite = f"{name} {shown(target)}"
+        self._file = JUnitFile(path, f"{name} {shown(target)}")
         self._target = target
         self._command = command
-        self._began = datetime.now(UTC)
-        self._cases: list[ET.Element] = []
-        self._seconds = 0.0
-        self._skipped = 0
 
     def verdict(self, verdict: Verdict) -> None:
-        self._seconds += verdict.seconds
-        case = self._case(verdict.name, verdict.seconds)
+        case = self._file.case(self._target, verdict.name, verdict.seconds)
         if verdict.findings:
             properties = ET.SubElement(case, "properties")
             for finding in verdict.findings:
-                _property(properties, "level", str(finding.level))
-                _property(properties, "blame", finding.blame)
-                _property(properties, "fingerprint", finding.fingerprint)
+                add_property(properties, "level", str(finding.level))
+                add_property(properties, "blame", finding.blame)
+                add_property(properties, "fingerprint", finding.fingerprint)
         if verdict.status is Status.FAILED:
             codes = ", ".join(dict.fromkeys(f.code for f in verdict.findings))
             message = f"{codes}: {verdict.findings[0].message}"
-            _problem(case, "failure", codes, message, failure_text(verdict, self._command(verdict)))
+            add_problem(case, "failure", codes, message, failure_text(verdict, self._command(verdict)))
         elif verdict.status is Status.ERROR:
-            _problem(case, "error", "replay", verdict.message, self._command(verdict))
+            add_problem(case, "error", "replay", verdict.message, self._command(verdict))
         elif verdict.excuse:
-            self._skipped += 1
             ET.SubElement(case, "skipped", {"message": shown(verdict.excuse)})
         if spoken := "\n".join(_notes(verdict)):
             ET.SubElement(case, "system-out").text = spoken
@@ -468,38 +445,9 @@ class JUnitReport:
         if summary.stopped:
             left = summary.planned - summary.traces
             missing = f"{left} of {summary.planned} traces were not replayed" if left else ""
-            _problem(self._case("the whole run", 0.0), "error", "stopped", summary.stopped, missing)
-        write_whole(self._path, self._document(summary))
-
-    def _case(self, name: str, seconds: float) -> ET.Element:
-        attributes = {"classname": shown(self._target), "name": shown(name), "time": f"{seconds:.3f}"}
-        case = ET.Element("testcase", attributes)
-        self._cases.append(case)
-        return case
-
-    def _document(self, summary: Summary) -> bytes:
-        counts = {
-            "tests": str(len(self._cases)),
-            "failures": str(summary.counts[Status.FAILED]),
-            "errors": str(summary.counts[Status.ERROR] + bool(summary.stopped)),
-            "skipped": str(self._skipped),
-            "time": f"{self._seconds:.3f}",
-        }
-        root = ET.Element("testsuites", {"name": "synctape", **counts})
-        facts = {"timestamp": self._began.isoformat(timespec="seconds"), "hostname": shown(platform.node())}
-        suite = ET.SubElement(root, "testsuite", {"name": self._suite, **counts, **facts})
-        suite.extend(self._cases)
-        ET.indent(root)
-        document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-        return document
-
-
-def _property(properties: ET.Element, name: str, value: str) -> None:
-    ET.SubElement(properties, "property", {"name": name, "value": shown(value)})
-
-
-def _problem(case: ET.Element, tag: str, kind: str, message: str, body: str) -> None:
-    ET.SubElement(case, tag, {"type": shown(kind), "message": shown(message)}).text = body
+            case = self._file.case(self._target, "the whole run")
+            add_problem(case, "error", "stopped", summary.stopped, missing)
+        self._file.write()
 
 
 def _notes(verdict: Verdict) -> Iterator[str]:
@@ -508,28 +456,3 @@ def _notes(verdict: Verdict) -> Iterator[str]:
     for finding in verdict.beyond:
         yield f"{finding.code} ({finding.level}): {shown(finding.message)}; blame: {finding.blame}"
     yield from map(shown, verdict.notes)
-
-
-def require_folder(path: str | Path) -> Path:
-    """The path, whose folder is there now.  Raises SynctapeError if it cannot be made, or is what is named."""
-    path = Path(path)
-    if path.is_dir():
-        raise SynctapeError(f"{path}: is a folder, not a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None
-    return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """The file appears complete or not at all.  Raises SynctapeError."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            unfinished.write_bytes(data)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise SynctapeError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -12,28 +12,24 @@ when the target's lines move.  Neither depends on the machine, nor on the sequen
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from recorder.contract import Level
+from recorder.report_files import require_folder, shown, write_whole
+from recorder.sarif_format import Location, document, driver, invocation, location, message, notification
 from replayer.oracles import ORACLES, Finding, explain
-from replayer.places import Location, Places
-from replayer.reports import Summary, played_line, require_folder, shown, write_whole
+from replayer.places import Places
+from replayer.reports import Summary, played_line
 from replayer.verdict import Status, Verdict
 
 __all__ = ["GITHUB", "SarifLimits", "SarifReport"]
 
-_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_ROOT = "%SRCROOT%"
 _LONGEST_MESSAGE = 1000  # characters
 _STEP_LINE = re.compile(r"^[> ] +(\d+)  ")  # of a call in the text that lies beside a finding's trace
 
@@ -147,23 +143,9 @@ class SarifReport:
             self._result(bug, codes.index(bug.finding.code), again, with_flow=number < flows)
             for number, bug in enumerate(bugs)
         ]
-        run = {
-            "tool": {"driver": self._driver(codes)},
-            "automationDetails": {"id": shown(f"synctape/{self._target}/")},
-            "originalUriBaseIds": {_ROOT: {"description": _text("The root of the source tree.")}},
-            "invocations": [self._invocation(summary)],
-            "results": results,
-            "columnKind": "utf16CodeUnits",
-        }
-        return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1).encode("ascii")
-
-    def _driver(self, codes: list[str]) -> dict[str, Any]:
-        return {
-            "name": "synctape",
-            "semanticVersion": _version(),
-            "shortDescription": _text("Records, replays and fuzzes COM progress callbacks."),
-            "rules": [self._rule(code) for code in codes],
-        }
+        rules = [self._rule(code) for code in codes]
+        said = invocation(self._began, self._said(summary))
+        return document(driver(rules), f"synctape/{self._target}/", said, results)
 
     def _rule(self, code: str) -> dict[str, Any]:
         said = explain(code)
@@ -172,8 +154,8 @@ class SarifReport:
         tags = ["COM", "robustness", "native" if "sanitizer" in oracles else "fuzzing", *oracles]
         return {
             "id": code,
-            "shortDescription": _text(shown(meaning, 200)),
-            "fullDescription": _text(meaning),
+            "shortDescription": message(shown(meaning, 200)),
+            "fullDescription": message(meaning),
             "help": {
                 "text": "\n".join(f"{heading}: {text}" for heading, text in said),
                 "markdown": "\n\n".join(f"**{heading}:** {text}" for heading, text in said),
@@ -194,8 +176,8 @@ class SarifReport:
             "ruleId": finding.code,
             "ruleIndex": rule,
             "level": level,
-            "message": _text(self._message(bug, with_flow)),
-            "locations": [_location(self._places.of(finding, verdict))],
+            "message": message(self._message(bug, with_flow)),
+            "locations": [location(self._places.of(finding, verdict))],
             "partialFingerprints": {
                 "primaryLocationLineHash": f"{finding.likeness}:{again[finding.likeness]}",
                 "synctapeFinding/v1": finding.fingerprint,
@@ -212,7 +194,7 @@ class SarifReport:
         }
         traces = list(dict.fromkeys(bug.traces))[: self._limits.locations - 1]
         result["relatedLocations"] = [
-            {"id": number, **_location(trace), "message": _text("a trace that shows it")}
+            {"id": number, **location(trace), "message": message("a trace that shows it")}
             for number, trace in enumerate(traces, 1)
         ]
         if verdict.excuse:
@@ -250,8 +232,8 @@ class SarifReport:
             flows.setdefault(call.call.thread, []).append(
                 {
                     "location": {
-                        **_location(told.get(number, told[-1])),
-                        "message": _text(shown(f"{number}: {played_line(call, run.trace.interface)}")),
+                        **location(told.get(number, told[-1])),
+                        "message": message(shown(f"{number}: {played_line(call, run.trace.interface)}")),
                     },
                     "executionOrder": order,
                     "importance": "essential" if number == failing else "important" if near else "unimportant",
@@ -274,49 +256,8 @@ class SarifReport:
                 expected += 1
         return places
 
-    def _invocation(self, summary: Summary) -> dict[str, Any]:
-        said = [_notification("error", text, place) for text, place in self._errors]
+    def _said(self, summary: Summary) -> list[dict[str, Any]]:
+        said = [notification("error", text, place) for text, place in self._errors]
         if summary.stopped:
-            said.append(_notification("error", f"did not end: {shown(summary.stopped)}"))
-        said += [_notification("warning", line) for line in self._left_out]
-        return {
-            "executionSuccessful": not self._errors and not summary.stopped,
-            "startTimeUtc": _utc(self._began),
-            "endTimeUtc": _utc(datetime.now(UTC)),
-            "toolExecutionNotifications": said,
-        }
-
-
-def _notification(level: str, text: str, place: Location | None = None) -> dict[str, Any]:
-    said: dict[str, Any] = {"level": level, "message": _text(text)}
-    return said if place is None else {**said, "locations": [_location(place)]}
-
-
-def _location(place: Location) -> dict[str, Any]:
-    uri = quote(os.fsencode(place.path))
-    return {
-        "physicalLocation": {
-            "artifactLocation": {"uri": uri, "uriBaseId": _ROOT},
-            "region": {"startLine": place.line},
-        }
-    }
-
-
-_PLACEHOLDER = re.compile(r"\{(?=\d+\})|(?<=\d)\}")
-_LINK = re.compile(r"\[(?=[^\]]*\]\()")
-
-
-def _text(text: str) -> dict[str, str]:
-    """A message in which nothing is a placeholder or a link: what a target says is no markup."""
-    return {"text": _LINK.sub(r"\\[", _PLACEHOLDER.sub(lambda found: found[0] * 2, text))}
-
-
-def _utc(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _version() -> str:
-    try:
-        return version("synctape")
-    except PackageNotFoundError:
-        return "0"
+            said.append(notification("error", f"did not end: {shown(summary.stopped)}"))
+        return said + [notification("warning", line) for line in self._left_out]

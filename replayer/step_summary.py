@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from recorder.errors import SynctapeError
+from recorder.report_files import require_folder, shown, write_whole
 from replayer.oracles import Finding
-from replayer.reports import Summary, marked_calls, require_folder, shown, write_whole
+from replayer.reports import Summary, marked_calls
 from replayer.verdict import Status, Verdict
 
 __all__ = ["MOST_BYTES", "StepSummary"]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from sequences import trace
 
+from recorder.sarif_format import Location, source_root
 from replayer.oracles import Finding
-from replayer.places import Location, Places, source_root
+from replayer.places import Places
 from replayer.player import Run
 from replayer.verdict import Status, Verdict
 

@@ -21,6 +21,7 @@ from sequences import calls, regression, trace
 from recorder.calls import Call, Outcome, OutcomeKind, Trace
 from recorder.contract import Level
 from recorder.errors import SynctapeError
+from recorder.report_files import shown
 from replayer.isolation import Here
 from replayer.oracles import Finding
 from replayer.player import Run
@@ -34,7 +35,6 @@ from replayer.reports import (
     marked_calls,
     report,
     reproduce_line,
-    shown,
 )
 from replayer.target import load_target
 from replayer.verdict import Judging, Status, Verdict, replay_trace
