@@ -150,17 +150,18 @@ _TELLING: dict[Type, tuple[Argument, ...]] = {
 
 
 def failing_rules() -> Iterator[str]:
-    """The rules that fail `synctape check`: E, and W where a page states the rule."""
+    """Which rules fail `synctape check`."""
 
     def ids(wanted: Callable[[Rule], bool]) -> str:
         readers = _readers(CONTRACT)
         return ", ".join(r.id for r in RULES.values() if "check" in readers[r.id] and wanted(r)) or "none"
 
-    def fails(rule: Rule) -> bool:
-        return rule.severity == "E" or (rule.severity == "W" and rule.documented)
+    def notes(rule: Rule) -> bool:
+        return not rule.fails and not rule.timed
 
-    yield f"- Fail the check: {ids(fails)}."
-    yield f"- Are notes: {ids(lambda rule: not fails(rule))}."
+    yield f"- Fail the check: {ids(lambda rule: rule.fails)}."
+    yield f"- Are notes: {ids(notes)}."
+    yield f"- Judge rates and gaps, notes unless the limits are given to `check`: {ids(lambda rule: rule.timed)}."
 
 
 # --- codes.md ------------------------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from recorder.calls import Leave, TraceDamage
-from recorder.contract import Level, Monitor, Violation, contract_of
+from recorder.contract import Contract, Level, Monitor, Violation, contract_of
+from recorder.errors import SynctapeError
+from recorder.pace import PaceBreach, PaceLimits, PaceMonitor, has_own_times
 from recorder.rules import Rule
 from recorder.trace_input import TraceInput
+from recorder.trim import ends_early
 
 __all__ = ["Broken", "Checked", "check"]
 
@@ -24,11 +27,12 @@ class Broken:
     rule: Rule
     message: str
     numbers: list[int] = field(default_factory=list)
+    asked: bool = False  # whether by a limit that somebody asked for
 
     @property
     def fails(self) -> bool:
-        """Every E rule fails a check, and every other rule that a page states; the rest are notes."""
-        return self.rule.severity == "E" or (self.rule.documented and self.rule.severity == "W")
+        """Whether it fails the check: by its rule, or by a limit that somebody asked for."""
+        return self.rule.fails or self.asked
 
 
 @dataclass
@@ -77,11 +81,18 @@ class Checked:
         }
 
 
-def check(trace: TraceInput, also: Iterable[Violation] = (), unowed: Container[str] = ()) -> Checked:
-    """Which rules of its interface's contract a trace breaks.  A cut trace is not blamed for its end.
+def check(
+    trace: TraceInput,
+    also: Iterable[Violation] = (),
+    unowed: Container[str] = (),
+    pace: PaceLimits | None = None,
+) -> Checked:
+    """Which rules of its interface's contract a trace breaks.  A cut or trimmed trace is not blamed for its end.
 
     `also` is what else is known of the recording; a rule that the trace shows broken at the same call counts
-    once.  Rules in `unowed` do not bind it.
+    once.  Rules in `unowed` do not bind it.  Rates and gaps are judged by `pace`, if it is given.
+
+    Raises SynctapeError for limits of a pace that the contract has no rule for.
     """
     broken: dict[str, Broken] = {}
     calls = 0
@@ -94,17 +105,47 @@ def check(trace: TraceInput, also: Iterable[Violation] = (), unowed: Container[s
             broken.setdefault(rule.id, Broken(rule, violation.message)).numbers.append(violation.number)
         violations.clear()
 
+    def note_breaches(breaches: list[PaceBreach]) -> None:
+        for violation, asked in breaches:
+            note([violation])
+            found = broken[violation.rule.id]
+            if asked and not found.asked:
+                found.asked, found.message = True, violation.message
+        breaches.clear()
+
     with trace.source() as source:
-        monitor = Monitor(contract_of(source.header.interface))
+        early = ends_early(source.header.provenance)
+        contract = contract_of(source.header.interface)
+        monitor, timing = Monitor(contract), _timing(trace.path, contract, source.header.provenance, pace)
         for event in source.events():
             if isinstance(event, Leave):
                 monitor.leave(*event)
+                if timing is not None:
+                    timing.leave(*event)
             else:
+                if timing is not None:
+                    timing.enter(*event, monitor.state)
                 monitor.enter(*event)
                 calls += 1
             note(monitor.violations)
-        note(monitor.finish(calls, cut=source.damage is not None))
+            if timing is not None and timing.breaches:
+                note_breaches(timing.breaches)
+        note(monitor.finish(calls, cut=early or source.damage is not None))
     note([v for v in also if v.rule.id not in broken or v.number not in broken[v.rule.id].numbers])
-    hostile = any(b.rule.severity == "E" for b in broken.values())
-    level = Level.HOSTILE if hostile else Level.LENIENT if broken else Level.CONFORMING
+    untimed = [
+        b.rule.severity for b in broken.values() if not b.rule.timed
+    ]  # the level is one of calls, not of times
+    level = Level.HOSTILE if "E" in untimed else Level.LENIENT if untimed else Level.CONFORMING
     return Checked(trace.path, calls, level, list(broken.values()), trace.damage)
+
+
+def _timing(
+    path: str, contract: Contract, provenance: Mapping[str, Any], limits: PaceLimits | None
+) -> PaceMonitor | None:
+    """What judges rates and gaps; None if they are not to be judged, or the trace's times are not its own."""
+    if limits is None or not has_own_times(provenance):
+        return None
+    if contract.pace is None and limits:
+        name = contract.interface.name
+        raise SynctapeError(f"{path}: no rule for {name} speaks of rates or gaps; leave the limits out")
+    return PaceMonitor(contract, limits)

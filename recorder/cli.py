@@ -1,10 +1,9 @@
-"""The commands `record` and `check`: parse, call one function, print, exit.
+"""The command `record`: parse, call one function, print, exit.
 
 0    nothing wrong
-1    record: the provider raised (a native one: crashed, failed to start, or broke a rule that fails a check);
-     check: a rule is broken that fails
-2    bad input or usage; record: the provider made no call
-3    record: recording stopped before the provider ended
+1    the provider raised (a native one: crashed, failed to start, or broke a rule that fails a check)
+2    bad input or usage; the provider made no call
+3    recording stopped before the provider ended
 130  interrupted; 143 terminated.  The trace is whole up to there
 """
 
@@ -25,7 +24,7 @@ import click
 
 from recorder import hresult
 from recorder.calls import Outcome, OutcomeKind
-from recorder.common_cli import Complaints, complain, quiet_pipe, traces_of, write_lines
+from recorder.common_cli import complain, write_lines
 from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
@@ -34,7 +33,7 @@ from recorder.provenance import captured
 if TYPE_CHECKING:
     from recorder.provider import Provider
 
-__all__ = ["check", "record"]
+__all__ = ["record"]
 
 _TERMINATED = 128 + 15
 _INTERRUPTED = 128 + 2
@@ -291,40 +290,3 @@ def _recording_warnings() -> Iterator[None]:
 
         warnings.showwarning = show_warning
         yield
-
-
-# --- check ---------------------------------------------------------------------------------------------------
-
-
-@click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="TRACE...", type=click.Path())
-@click.option("--json", "as_json_lines", is_flag=True, help="One JSON object a trace.")
-def check(paths: tuple[str, ...], as_json_lines: bool) -> None:
-    """Report the contract rules that the provider in each TRACE broke, with the numbers of the calls.
-
-    TRACE is a trace file, a file in text form, or a folder: all *.tape below it.  Every E rule fails the check,
-    and every W rule that a page of the documentation states.  W rules that are only implied, and I rules, are
-    notes: real providers break them every day.  Of a damaged trace the sound part is checked, and what may
-    stand in the rest is not held against it.
-
-    Exits with 1 if a check failed, with 2 if something could not be read.
-    """
-    from recorder.checking import check as check_trace
-    from recorder.json_lines import as_json
-    from recorder.wording import report_lines
-
-    complaints = Complaints()
-    failed = traces = 0
-    with quiet_pipe():
-        for trace in traces_of(paths, complaints):
-            with complaints.caught(trace.path):
-                checked = check_trace(trace)
-                traces += 1
-                failed += checked.fails
-                write_lines([as_json(checked.as_json())] if as_json_lines else report_lines(checked))
-                if checked.damage:
-                    complain(f"warning: {trace.path}: {checked.damage}; what is before it is checked")
-        if traces > 1 and not as_json_lines:
-            write_lines([f"{traces} traces, {failed} failed"])
-        sys.stdout.flush()
-    sys.exit(2 if complaints.count else 1 if failed else 0)

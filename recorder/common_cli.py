@@ -36,28 +36,34 @@ def complain(message: str) -> None:
 
 
 class Complaints:
-    """Input that cannot be used is told in a line and counted, and the next one is taken."""
+    """Input that cannot be used is told in a line and counted, and the next one is taken.
 
-    def __init__(self) -> None:
+    `heard` is told of it, too: the path, and the line.
+    """
+
+    def __init__(self, heard: Callable[[str, str], object] | None = None) -> None:
         self.count = 0
+        self._heard = heard
 
     @contextlib.contextmanager
     def caught(self, path: str) -> Iterator[None]:
         try:
             yield
         except SynctapeError as error:
-            self.add(str(error))
+            self.add(str(error), path)
         except RecursionError:
-            self.add(f"{path}: has a header that is nested too deeply")
+            self.add(f"{path}: has a header that is nested too deeply", path)
         except OverflowError:
-            self.add(f"{path}: has a time that is out of range")
+            self.add(f"{path}: has a time that is out of range", path)
         except OSError as error:
             if error.filename is None and error.errno in _PIPE_ERRORS:
                 raise
-            self.add(f"{path}: cannot be read: {error.strerror or error}")
+            self.add(f"{path}: cannot be read: {error.strerror or error}", path)
 
-    def add(self, message: str) -> None:
+    def add(self, message: str, path: str) -> None:
         complain(message)
+        if self._heard is not None:
+            self._heard(path, message)
         self.count += 1
 
 

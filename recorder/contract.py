@@ -42,6 +42,7 @@ __all__ = [
     "Final",
     "Level",
     "Monitor",
+    "Pace",
     "Report",
     "Series",
     "Violation",
@@ -97,6 +98,19 @@ class Final:
     handle: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """At most `rate` calls of `method` within a second, and no gap over `gap_ns` while a sync goes on.
+
+    `rule` asks for it.  The limits are our own, wide ones; no page states any.
+    """
+
+    rule: str
+    method: str
+    rate: int
+    gap_ns: int
+
+
 @dataclass(frozen=True)
 class Contract:
     """States, transitions and shapes.
@@ -112,6 +126,7 @@ class Contract:
     series: Series | None = None
     report: Report | None = None
     final: Final | None = None
+    pace: Pace | None = None
     rules: Mapping[str, Rule] = field(default_factory=dict)
 
     def legal(self, state: str) -> tuple[str, ...]:
@@ -184,6 +199,7 @@ def _sync_progress() -> Contract:
         series=Series("Progress", "pwcszProgress", "ulIndex", "ulIndexMax"),
         report=Report("Error", "hResult", "pwcszErrorStr"),
         final=Final("Done", "hResult", "hThreadDoneEvent"),
+        pace=Pace("P5", "Progress", rate=100, gap_ns=60 * 10**9),
         rules=RULES,
     )
 

@@ -87,10 +87,11 @@ class Decoder:
     """Turns the records after the header into events; `threads` fills as threads appear.
 
     `ended` becomes true at the end record, whose CRC-32 is then in `crc`, and `stopped` tells why recording
-    stopped early, if it did.
+    stopped early, if it did.  `skipped` is given each record of a kind that this version does not know.
     """
 
-    def __init__(self, header: Header, threads: list[Thread]):
+    def __init__(self, header: Header, threads: list[Thread], skipped: Callable[[Any], object] | None = None):
+        self._skipped = skipped
         self._methods = header.interface.slots
         self._quick: dict[int, tuple[str, int, _Arguments]] = {}
         self._tick = header.tick_ns
@@ -162,7 +163,9 @@ class Decoder:
             self.ended = True
         elif kind < 0:
             raise ValueError("not a kind of record")
-        return None  # kinds of newer versions are skipped
+        elif self._skipped is not None:  # kinds of newer versions
+            self._skipped(record)
+        return None
 
     def _text(self, record: Any) -> None:
         number, text = _integer(record[1]), spelled_text(record[2])

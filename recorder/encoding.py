@@ -114,6 +114,10 @@ class Encoder:
             raise ValueError(f"a record of {len(fields)} fields is more than a trace holds")
         self._sink(checked(msgpack.packb(fields)))
 
+    def other(self, record: bytes) -> None:
+        """A packed record of a kind that this version does not know."""
+        self._sink(checked(record))
+
     def header(self, description: dict[str, Any]) -> None:
         self.record(MAGIC, VERSION, description)
 

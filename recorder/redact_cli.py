@@ -62,7 +62,7 @@ def redact(path: str, output: str, strict: bool, force: bool) -> None:
         with complaints.caught(str(source)):
             trace = TraceInput(source)
             if target.exists() and source.resolve() == target.resolve():
-                complaints.add(f"{target}: is IN itself; give another name for OUT")
+                complaints.add(f"{target}: is IN itself; give another name for OUT", str(target))
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             redact_file(trace, target, Redaction(Mode.STRICT if strict else Mode.TEXTS), overwrite=force)

@@ -7,6 +7,7 @@ the interface's types cannot carry.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 __all__ = ["RULES", "Rule"]
@@ -14,7 +15,10 @@ __all__ = ["RULES", "Rule"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a rule asks, why it matters, how a breach is mended, and which document it comes from."""
+    """What a rule asks, why it matters, how a breach is mended, and which document it comes from.
+
+    `timed`: it is judged by rates and gaps, whose limits no document states.
+    """
 
     id: str
     severity: str
@@ -22,6 +26,7 @@ class Rule:
     why: str
     mend: str
     source: str
+    timed: bool = False
 
     @property
     def side(self) -> str:
@@ -32,9 +37,14 @@ class Rule:
         """A page states it, rather than our reading of one."""
         return not self.source.startswith("implied")
 
+    @property
+    def fails(self) -> bool:
+        """Every E rule fails a check, and every W rule that a page states with its limits; the rest are notes."""
+        return self.severity == "E" or (self.severity == "W" and self.documented and not self.timed)
 
-def _rules(*rows: tuple[str, str, str, str, str, str]) -> dict[str, Rule]:
-    return {row[0]: Rule(*row) for row in rows}
+
+def _rules(*rows: tuple[str, str, str, str, str, str], timed: Container[str]) -> dict[str, Rule]:
+    return {row[0]: Rule(*row, timed=row[0] in timed) for row in rows}
 
 
 _QI = "S:nf-unknwn-iunknown-queryinterface"
@@ -429,4 +439,5 @@ RULES = _rules(
         "Take clocks from outside.",
         "implied",
     ),
+    timed={"P5"},
 )

@@ -37,8 +37,7 @@ An integer in an HRESULT's place that fits 32 bits is spelled in hexadecimal, an
 32 bits; a decimal number is that number, whatever its place.  A string is a JSON string in which every
 character that does not print (controls, lone surrogates, bidi and zero-width characters ...) is escaped.  As
 in JSON, a high and a low surrogate side by side are the one character that they encode: such a text comes
-back as it does from a trace file.  What JSON cannot say stands in a header as {"$bytes": hex}, {"$int": hex},
-{"$float": "nan"} or {"$map": [[key, value], ...]}.
+back as it does from a trace file.  What JSON cannot say stands in a header as `recorder.tagged_json` spells it.
 
 Blank lines are ignored, and "# ..." at a line's start or after a call; damage is shown as such a comment.
 """
@@ -46,10 +45,9 @@ Blank lines are ignored, and "# ..." at a line's start or after a call; damage i
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from recorder import hresult
 from recorder.calls import (
@@ -71,6 +69,7 @@ from recorder.calls import (
 from recorder.errors import InterfaceError, SynctapeError, TextError
 from recorder.interface import Interface, Method, Type
 from recorder.interfaces import INTERFACES
+from recorder.tagged_json import escape, parse, quote, spell
 
 __all__ = [
     "TEXT_VERSION",
@@ -179,29 +178,6 @@ def duration_text(ns: int) -> str:
     return f"{ns}ns"
 
 
-def quote(text: str) -> str:
-    """A JSON string in which readable scripts stay readable and nothing else gets through."""
-    return f'"{escape(text)}"'
-
-
-def escape(text: str) -> str:
-    """The text with everything escaped that does not print, quotes and backslashes too."""
-    if text.isprintable() and not _UNPLAIN.search(text):
-        return text
-    return "".join([c if c.isprintable() and not _UNPLAIN.match(c) else _escaped(c) for c in text])
-
-
-_UNPLAIN = re.compile(
-    # What str.isprintable calls printable, but does not show: joiners, fillers, variation selectors, blanks.
-    '["\\\\\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]'
-)
-_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
-
-
-def _escaped(character: str) -> str:
-    return _SHORT.get(character) or json.dumps(character)[1:-1]
-
-
 def _values(values: Iterable[Argument], types: list[Type]) -> str:
     return ", ".join(
         argument_text(value, types[position] if position < len(types) else None)
@@ -228,14 +204,14 @@ def _method_of(interface: Interface, name: str) -> Method | None:
 def _header_lines(header: Header) -> Iterator[str]:
     interface = header.interface
     known = INTERFACES.get(interface.name) == interface
-    yield f"interface: {_json(interface.name if known else interface.describe())}"
+    yield f"interface: {spell(interface.name if known else interface.describe())}"
     for field in _FIELDS:
         value = getattr(header, field)
         if value != getattr(_DEFAULTS, field):
-            yield f"{field}: {_json(value)}"
+            yield f"{field}: {spell(value)}"
     for key, value in header.extra.items():
         plain = _IDENTIFIER.fullmatch(key) and key not in (*_FIELDS, "interface")
-        yield f"{key if plain else quote(key)}: {_json(value)}"
+        yield f"{key if plain else quote(key)}: {spell(value)}"
 
 
 def _event_lines(interface: Interface, events: Iterable[Event]) -> Iterator[str]:
@@ -269,63 +245,6 @@ def _call_line(interface: Interface, enter: Enter, *, numbered: bool) -> str:
     number, call = enter
     shown = f"#{number} " if numbered else ""
     return f"{_time_text(call.time_ns)} t{call.thread} {shown}{call_text(call, interface)}"
-
-
-# --- JSON of header values -----------------------------------------------------------------------------------
-
-
-def _json(value: Any) -> str:
-    """JSON with `quote`'s strings, and tags for what JSON has no words for."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, int):
-        return str(int(value)) if abs(value) < 2**64 else _tagged("int", hex(value))
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else _tagged("float", repr(value))
-    if isinstance(value, bytes):
-        return _tagged("bytes", value.hex())
-    if isinstance(value, Mapping):
-        if any(not isinstance(key, str) or key.startswith("$") for key in value):
-            return f'{{"$map": {_json([*value.items()])}}}'
-        return "{" + ", ".join(f"{quote(key)}: {_json(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_json, value)) + "]"
-    return quote(str(value))
-
-
-def _tagged(tag: str, text: str) -> str:
-    return f'{{"${tag}": "{text}"}}'
-
-
-def _from_json(text: str) -> Any:
-    """What `_json` spelled.  Raises ValueError."""
-    try:
-        return json.loads(text, object_hook=_untagged, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at its character {error.pos + 1})") from None
-
-
-def _untagged(value: dict[str, Any]) -> Any:
-    if len(value) == 1:
-        ((key, content),) = value.items()
-        if key.startswith("$"):
-            try:
-                return _UNTAG[key[1:]](content)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{key} with {type(content).__name__} says nothing ({error})") from None
-    return value
-
-
-_UNTAG: Mapping[str, Callable[[Any], Any]] = {
-    "bytes": bytes.fromhex,
-    "float": float,
-    "int": lambda content: int(content, 16),
-    "map": dict,
-}
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 # --- parsing -------------------------------------------------------------------------------------------------
@@ -495,7 +414,7 @@ class _Reader:
             raise ValueError(f"{what} comes after the first call")
 
     def _header(self, found: re.Match[str], scanner: _Scanner) -> None:
-        key, value = found[1], _from_json(scanner.line[scanner.position :])
+        key, value = found[1], parse(scanner.line[scanner.position :])
         fields = self._fields if key == "interface" or key in _FIELDS else self._extra
         name = key or json.loads(found[0].rstrip()[:-1])
         if name in fields:
@@ -553,7 +472,7 @@ def _checked(field: str, value: Any) -> Any:
     default = getattr(_DEFAULTS, field)
     expected: Any = {"sync_flags": int, "redaction": str}.get(field, type(default))
     if type(value) is not expected and not (value is None and default is None):
-        raise ValueError(f"{field} cannot be {_json(value):.60}")
+        raise ValueError(f"{field} cannot be {spell(value):.60}")
     if field == "tick_ns" and not 0 < value <= 10**9:
         raise ValueError("tick_ns is out of range")
     return value

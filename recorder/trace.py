@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -55,23 +56,28 @@ def describe_header(header: Header) -> dict[str, Any]:
     return described
 
 
-def dump_trace(trace: Trace) -> bytes:
+def dump_trace(trace: Trace, others: Iterable[tuple[int, bytes]] = ()) -> bytes:
     """A whole trace as bytes.  Times are cut to multiples of the header's `tick_ns`.
 
-    A trace that is damaged gets no end record.  Raises TraceError for events that no trace can have: a leave
-    without its enter, a negative thread, a number over 64 bits where the format has none.
+    A trace that is damaged gets no end record.  `others` are packed records of kinds that this version does not
+    know, each with how many events stand before it, in order.  Raises TraceError for events that no trace can
+    have: a leave without its enter, a negative thread, a number over 64 bits where the format has none.
     """
     out = bytearray()
     count = max([len(trace.threads), *(e.call.thread + 1 for e in trace.events if isinstance(e, Enter))])
     threads = (*trace.threads, *(Thread(),) * (count - len(trace.threads)))
-    _spell(out.extend, trace.header, threads, trace.events)
+    _spell(out.extend, trace.header, threads, trace.events, others)
     if trace.damage is None:
         out += end_record(zlib.crc32(out), None)
     return bytes(out)
 
 
 def _spell(
-    sink: Callable[[bytes], object], header: Header, threads: Sequence[Thread], events: Iterable[Event]
+    sink: Callable[[bytes], object],
+    header: Header,
+    threads: Sequence[Thread],
+    events: Iterable[Event],
+    others: Iterable[tuple[int, bytes]] = (),
 ) -> None:
     """All records of a trace but its end."""
     encoder = Encoder(sink)
@@ -85,7 +91,10 @@ def _spell(
         open_calls: list[list[int]] = [[] for _ in threads]
         thread_of: dict[int, int] = {}
         interface, tick = header.interface, header.tick_ns
-        for event in events:
+        waiting = deque(others)
+        for position, event in enumerate(events):
+            while waiting and waiting[0][0] <= position:
+                encoder.other(waiting.popleft()[1])
             where = f"call {event.number}"
             if isinstance(event, Enter):
                 call, method = event.call, interface.method(event.call.method)
@@ -105,16 +114,24 @@ def _spell(
                 calls.remove(event.number)
                 elapsed = event.outcome.elapsed_ns // tick
                 encoder.leave(elapsed, thread_of.pop(event.number), event.outcome, back)
+        for _, record in waiting:
+            encoder.other(record)
     except (OverflowError, ValueError) as error:
         raise TraceError(f"{where}: {error}") from None
 
 
-def write_trace(trace: Trace, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a whole trace; the file appears complete or not at all.
+def write_trace(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    others: Iterable[tuple[int, bytes]] = (),
+) -> Path:
+    """Write a whole trace; the file appears complete or not at all.  `others`: as `dump_trace` takes them.
 
     Raises TraceError if it cannot be written, or exists and `overwrite` is false.
     """
-    data = dump_trace(trace)
+    data = dump_trace(trace, others)
     with _new_file(path, overwrite=overwrite) as file:
         file.write(data)
     return Path(path)
@@ -235,9 +252,17 @@ class TraceReader:
 
     Each record's check is verified before the record is believed.  Only in a long file whose checksum (in the
     end record, over every byte) holds are the checks of all but the first records passed over.
+
+    `skipped` is given, in their places between the events, the records whose kinds this version does not know.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | IO[bytes], *, name: str | None = None):
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | IO[bytes],
+        *,
+        name: str | None = None,
+        skipped: Callable[[Any], object] | None = None,
+    ):
         self.name = name or (os.fspath(source) if isinstance(source, str | os.PathLike) else "trace")
         self.threads: list[Thread] = []
         self.damage: TraceDamage | None = None
@@ -255,7 +280,7 @@ class TraceReader:
         except BaseException:
             self.close()
             raise
-        self._decoder = Decoder(self.header, self.threads)
+        self._decoder = Decoder(self.header, self.threads, skipped)
 
     def __enter__(self) -> TraceReader:
         return self

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from recorder.calls import Event, Header, Thread, Trace, TraceDamage
 from recorder.errors import TextError, TraceError
@@ -73,15 +73,15 @@ class TraceInput:
         return self.path if self._trace is None and self._data is None else None
 
     @contextlib.contextmanager
-    def source(self) -> Iterator[Source]:
-        """A fresh pass through the trace."""
+    def source(self, skipped: Callable[[Any], object] | None = None) -> Iterator[Source]:
+        """A fresh pass through the trace; `skipped` as TraceReader takes it."""
         opened: Source
         if self._trace is not None:
             opened = _Loaded(self._trace)
         elif self._data is not None:
-            opened = TraceReader(io.BytesIO(self._data), name=self.path)
+            opened = TraceReader(io.BytesIO(self._data), name=self.path, skipped=skipped)
         else:
-            opened = TraceReader(self.path)
+            opened = TraceReader(self.path, skipped=skipped)
         with contextlib.closing(opened) as source:
             try:
                 yield source

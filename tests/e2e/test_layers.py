@@ -74,7 +74,21 @@ def test_what_starts_fast_imports_little(statement: str, unwanted: tuple[str, ..
 
 @pytest.mark.parametrize(
     "command",
-    ["record", "show", "check", "replay", "export", "explain", "fuzz", "minimise", "corpus", "report"],
+    [
+        "record",
+        "show",
+        "check",
+        "diff",
+        "trim",
+        "edit",
+        "replay",
+        "export",
+        "explain",
+        "fuzz",
+        "minimise",
+        "corpus",
+        "report",
+    ],
 )
 def test_no_command_waits_for_hypothesis(command: str) -> None:
     """It costs as much as fifteen bare interpreters to import; only tests need it."""

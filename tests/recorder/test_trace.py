@@ -16,12 +16,12 @@ from typing import Any
 
 import msgpack
 import pytest
+from any_trace import OTHER, SYNC, TICK, traces
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recorder.calls import (
     NOT_RUN,
-    Argument,
     Call,
     Enter,
     Event,
@@ -37,99 +37,9 @@ from recorder.calls import (
 )
 from recorder.encoding import Encoder, checked, end_record
 from recorder.errors import TraceError
-from recorder.interface import Direction, Interface, Method, Parameter, Type
-from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
 from recorder.trace import TraceReader, dump_trace, load_trace, read_trace, write_trace
 
-SYNC = IMAPI_SYNC_PROGRESS_CALLBACK
-OTHER = Interface(
-    "IOther",
-    "{12345678-0000-0000-0000-000000000000}",
-    (
-        Method("Limits", (Parameter("min", Type.U64, pointer=True), Parameter("iid", Type.IID))),
-        Method("Get", (Parameter("a", Type.I32), Parameter("out", Type.U32, direction=Direction.OUT))),
-        Method("Texts", (Parameter("a", Type.TEXT), Parameter("b", Type.TEXT), Parameter("c", Type.POINTER))),
-        Method("Nothing", (), Type.VOID),
-    ),
-    base=IUNKNOWN,
-)
-TICK = 1024
-
-
 # --- any trace at all ----------------------------------------------------------------------------------------
-
-
-def utf16(text: str) -> str:
-    """The text as UTF-16 knows it: a surrogate pair is one character."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-
-
-TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=8).map(utf16)
-INTEGERS = st.integers(-(2**70), 2**70) | st.sampled_from([0, 127, 128, 255, 256, 65535, 65536, 2**32, 2**64])
-HANDLES = st.integers(-(2**63), 2**63 - 1).map(Handle)
-ANYTHING: st.SearchStrategy[Argument] = st.one_of(
-    st.none(),
-    INTEGERS,
-    TEXTS,
-    HANDLES,
-    st.booleans(),
-    st.floats(),
-    st.binary(max_size=8),
-    st.builds(Opaque, TEXTS, TEXTS),
-)
-TYPICAL: dict[Type, st.SearchStrategy[Any]] = {
-    Type.TEXT: TEXTS,
-    Type.IID: TEXTS,
-    Type.HANDLE: HANDLES,
-    Type.POINTER: HANDLES,
-}
-OUTCOMES = st.one_of(
-    st.just(Outcome()),
-    st.builds(
-        Outcome,
-        st.just(OutcomeKind.RETURNED),
-        ANYTHING,
-        st.integers(0, 2**40).map(lambda ticks: ticks * TICK),
-        detail=st.just(""),
-        place=st.just(""),
-        outputs=st.lists(ANYTHING, max_size=3).map(tuple),
-    ),
-    st.builds(
-        Outcome,
-        st.sampled_from([kind for kind in OutcomeKind if kind is not OutcomeKind.RETURNED]),
-        st.none(),
-        st.integers(0, 2**40).map(lambda ticks: ticks * TICK),
-        TEXTS,
-        TEXTS,
-        st.just(()),
-    ),
-)
-
-
-@st.composite
-def traces(draw: st.DrawFn) -> Trace:
-    """Calls of several threads, nested and overlapping in any way, with any arguments; some never end."""
-    interface = draw(st.sampled_from([SYNC, OTHER]))
-    threads = draw(st.lists(st.builds(Thread, st.integers(0, 2**63), TEXTS), min_size=1, max_size=3))
-    events: list[Event] = []
-    open_calls: list[int] = []
-    number = 0
-    for _ in range(draw(st.integers(0, 12))):
-        ends = draw(st.booleans())
-        if open_calls and ends:
-            ended = open_calls.pop(draw(st.integers(0, len(open_calls) - 1)))
-            events.append(Leave(ended, draw(OUTCOMES)))
-            continue
-        method = draw(st.sampled_from(interface.slots))
-        args = [draw(st.one_of(TYPICAL.get(p.type, INTEGERS), ANYTHING)) for p in method.inputs]
-        if draw(st.integers(0, 9)) == 0:  # an odd arity
-            args = draw(st.lists(ANYTHING, max_size=5))
-        time = draw(st.integers(0, 2**45)) * TICK
-        call = Call(method.name, tuple(args), draw(st.integers(0, len(threads) - 1)), time)
-        events.append(Enter(number, call))
-        open_calls.append(number)
-        number += 1
-    return Trace(Header(interface), tuple(events), tuple(threads))
 
 
 @given(traces())
