@@ -24,7 +24,7 @@ from recorder.trace_input import TraceInput
 
 __all__ = ["Compared", "Difference", "Pair", "Side", "Sign", "compare", "difference_json", "difference_lines"]
 
-_JUNK_FROM = 2000  # differing calls, from which on very frequent ones align nothing (difflib's autojunk)
+_WINDOW = 1000  # calls that are aligned at a time
 
 
 class Sign(enum.StrEnum):
@@ -115,13 +115,33 @@ def _aligned(one: Sequence[str], two: Sequence[str]) -> Iterator[tuple[str, int,
     while end < min(len(one), len(two)) - start and one[-1 - end] == two[-1 - end]:
         end += 1
     middle_one, middle_two = one[start : len(one) - end], two[start : len(two) - end]
-    junk = max(len(middle_one), len(middle_two)) > _JUNK_FROM
     if start:
         yield "equal", 0, start, 0, start
-    for tag, a, b, c, d in difflib.SequenceMatcher(None, middle_one, middle_two, junk).get_opcodes():
+    for tag, a, b, c, d in _by_windows(middle_one, middle_two):
         yield tag, a + start, b + start, c + start, d + start
     if end:
         yield "equal", len(one) - end, len(one), len(two) - end, len(two)
+
+
+def _by_windows(one: Sequence[str], two: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """difflib's opcodes, piece by piece, so that long traces of few different calls take no square of their time.
+
+    Of each window the pieces that begin in its first half are taken, as what follows would not change them much.
+    Where a window has nothing equal, the rest is left to difflib, which then aligns nothing by frequent calls.
+    """
+    at, to = 0, 0
+    while max(len(one) - at, len(two) - to) > _WINDOW:
+        found = difflib.SequenceMatcher(None, one[at : at + _WINDOW], two[to : to + _WINDOW], False).get_opcodes()
+        taken = [code for code in found if max(code[1], code[3]) < _WINDOW // 2]
+        if not any(code[0] == "equal" for code in taken):
+            break
+        while taken[-1][0] != "equal":
+            taken.pop()
+        yield from ((tag, a + at, b + at, c + to, d + to) for tag, a, b, c, d in taken)
+        at, to = at + taken[-1][2], to + taken[-1][4]
+    long = max(len(one) - at, len(two) - to) > _WINDOW
+    for tag, a, b, c, d in difflib.SequenceMatcher(None, one[at:], two[to:], long).get_opcodes():
+        yield tag, a + at, b + at, c + to, d + to
 
 
 def _by_method(
@@ -129,7 +149,7 @@ def _by_method(
 ) -> Iterator[tuple[PlayedCall | None, PlayedCall | None]]:
     """Calls that no key aligns: those of the same method in the same order belong together."""
     names = [[call.method for _, call, _ in side] for side in (lefts, rights)]
-    junk = max(len(lefts), len(rights)) > _JUNK_FROM
+    junk = max(len(lefts), len(rights)) > _WINDOW
     for tag, a, b, c, d in difflib.SequenceMatcher(None, names[0], names[1], junk).get_opcodes():
         if tag == "equal":
             yield from zip(lefts[a:b], rights[c:d], strict=True)

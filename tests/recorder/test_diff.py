@@ -160,9 +160,16 @@ def test_trouble_is_two(folder: Path) -> None:
     assert diff("a.tape").exit_code == 2
 
 
-def test_long_traces_of_alike_calls_are_compared_in_good_time(folder: Path) -> None:
-    """A tenth of the calls are alike, and there are differences at both ends."""
-    lines = [f"Progress(NULL, {n % 10 and n}, 3000)" for n in range(3000)]
-    saved(folder / "b.tape", "Progress(NULL, 7, 7)", *lines)
-    saved(folder / "c.tape", *lines, "Progress(NULL, 8, 8)")
-    assert signs(folder / "b.tape", folder / "c.tape") == "-" + "=" * 3000 + "+"
+def test_long_traces_of_few_different_calls_are_aligned(folder: Path) -> None:
+    """What is missing here and there moves nothing else."""
+    lines = [f'Progress("{n % 7}", {n % 5}, 5)' for n in range(2500)]
+    saved(folder / "b.tape", *lines)
+    saved(folder / "c.tape", *(line for n, line in enumerate(lines) if n % 400 != 399))
+    assert signs(folder / "b.tape", folder / "c.tape") == ("=" * 399 + "-") * 6 + "=" * 100
+
+
+def test_what_is_longer_than_a_window_is_aligned_behind_it(folder: Path) -> None:
+    lines = [f"Progress(NULL, {n}, 3000)" for n in range(1300)]
+    saved(folder / "b.tape", "Progress(NULL, 7, 7)", *lines, "Progress(NULL, 9, 9)")
+    saved(folder / "c.tape", *(line.replace("3000", "3001") for line in lines), *lines)
+    assert signs(folder / "b.tape", folder / "c.tape").replace("~", "+-").count("=") == 1300
