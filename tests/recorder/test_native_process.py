@@ -283,8 +283,8 @@ def test_the_same_in_one_call(provider: Callable[[str], str], tmp_path: Path) ->
     [
         (("x.so:create", "--interface", "IUnknown"), "a native provider calls IMAPISyncProgressCallback"),
         (("x.so:create", "--timeout", "0"), "0.0 is not in the range x>0"),
-        (("module:provider", "--timeout", "5"), "--timeout is for native providers; 'module:provider' is none"),
-        (("module:provider", "--no-callback"), "--no-callback is for native providers"),
+        (("textwrap:dedent", "--timeout", "5"), "--timeout is for native providers; 'textwrap:dedent' is none"),
+        (("textwrap:dedent", "--no-callback"), "--no-callback is for native providers"),
     ],
 )
 def test_usage(arguments: tuple[str, ...], message: str) -> None:
