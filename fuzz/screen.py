@@ -28,6 +28,7 @@ from recorder.contract import contract_of
 from recorder.endings import give_in
 from recorder.interface import Type
 from replayer.handles import CLOSED, EventHandle
+from replayer.late import LateEffects
 from replayer.player import Journal, PlayOptions, play
 from replayer.target import Target, TargetError, one_line
 
@@ -77,7 +78,8 @@ class Screen:
             if any(p.type in (Type.HANDLE, Type.POINTER) for p in method.inputs)
         ]
         self._factory: Callable[[], Any] | None = getattr(target, "factory", None)
-        self._invariant = self._must_close = False
+        self._invariant = self._must_close = self._shows = False
+        self._terminal = terminal
         if self._factory:
             instance = target.instance()
             if instance.native:  # the player calls it, as it calls what a library gives
@@ -85,6 +87,7 @@ class Screen:
                 instance.close()
             self._invariant = instance.invariant is not None
             self._must_close = "closes-handle" in instance.promises
+            self._shows = callable(getattr(instance.object, "state", None))
 
     def play(self, calls: list[Call], after: Callable[[Any, object], None] | None = None) -> str:
         """Play on a fresh instance; `after` is given it and each answer.
@@ -107,8 +110,9 @@ class Screen:
         method = trouble = ""
         odd: list[tuple[str, object]] = []
         left = iter(calls)
+        late = LateEffects(self._terminal) if self._shows else None
         try:
-            if self._invariant or after is not None:
+            if self._invariant or late is not None or after is not None:
                 for method, args, _, _ in left:
                     answer = table[method](*args)
                     if answer is not None and answer is not _S_OK:
@@ -117,6 +121,9 @@ class Screen:
                         after(instance, answer)
                     if self._invariant and instance.invariant() is False:
                         trouble = f"invariant after {method}"
+                    elif late is not None and late.of(instance, method):
+                        trouble = f"late effect of {method}"
+                    if trouble:
                         self.returned -= operator.length_hint(left)
                         break
             else:

@@ -393,6 +393,12 @@ ORACLES = {
             _observed("handle", "H14"),
         ),
         Oracle(
+            "late-effect",
+            "H15",
+            "a call after the end changed what the target's own state() shows",
+            _observed("late-effect", "H15"),
+        ),
+        Oracle(
             "identity",
             "H1",
             "QueryInterface breaks COM's rules of identity (H1 to H4)",

@@ -32,6 +32,7 @@ from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
 from replayer.holding import Holding
 from replayer.identity import Breach
+from replayer.late import LateEffects
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
 
@@ -146,6 +147,7 @@ class _Session:
         self._misused: set[tuple[int, str]] = set()  # handles, by token, and what was wrong with them
         self._terminal = contract_of(target.interface).terminal
         self._ended = False
+        self._late = LateEffects(self._terminal)
         self._owned: dict[int, int] = {}  # token -> call that gave it, before the protocol had ended
         self._compiled: Compiled | None = None
         self._texts: GuardedTexts | None = None  # for calls on a native target that are not compiled
@@ -259,6 +261,8 @@ class _Session:
         self.number = number = len(outcomes)
         outcomes.append(outcome or NOT_RUN)
         self._check_handles(instance.handles, number)
+        if effect := self._late.of(instance.object, call.method):
+            self.observations.append(Observation("late-effect", number, effect))
         if instance.invariant is not None and self._check(instance.invariant, number):
             instance.invariant = None  # what follows a broken invariant is its consequence
 

@@ -29,6 +29,7 @@ PLANTED = {
     "invalid-result": ("bad_hresult", (*GOOD[:3], "Done(NULL, E_FAIL)"), "H6", 3),
     "failure": ("fails_conforming", (GOOD[0], 'Progress("Downloading", 2, 2)'), "H6", 1),
     "handle": ("double_close", GOOD, "H14", 3),
+    "late-effect": ("changes_after_done", (*GOOD, "Progress(NULL, 7, 7)"), "H15", 4),
     "crash": ("segfaults", (*GOOD[:2], "Progress(NULL, 1, 0)", GOOD[3]), "X1", 2),
     "hang": ("hangs_on_text", (GOOD[0], 'Progress("%s", 1, 2)'), "X2", 1),
     "exit": ("exits", (GOOD[0], 'Error(0x8000DEAD, "")'), "X7", 1),
