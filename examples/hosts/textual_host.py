@@ -29,6 +29,7 @@ class Window(App[None]):
 class Host:
     def __init__(self) -> None:
         self.window, self.label, self.bar = Window.open(), Label(), ProgressBar(total=1)
+        self.window.call_from_thread(self.window.screen.remove_children)  # the last host's
         self.window.call_from_thread(self.window.mount, self.label, self.bar)
 
     def Progress(self, text: str | None, index: int, index_max: int) -> None:
@@ -41,7 +42,3 @@ class Host:
     def Done(self, event: Any, result: int) -> None:
         self.window.call_from_thread(self.label.remove)
         self.window.call_from_thread(self.bar.remove)
-
-    def __del__(self) -> None:
-        if self.window.is_running:
-            self.Done(None, 0)
