@@ -22,14 +22,18 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["GIL", "AppendFile"]
+
+_T = TypeVar("_T")
 
 GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 _FIRST_WINDOW = 1 << 18  # bytes; each window is twice as large as the one before
 _LARGEST_WINDOW = 1 << 24
+_SHORT = 64  # bytes; longer than any record that a fast path writes
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_ALLOCATE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # musl and some file systems
 
 
@@ -38,11 +42,18 @@ class AppendFile:
 
     `write` appends a record, or raises ValueError if the window has no room for it or the file is closed.  It
     changes with the window, so it is looked up for each record.  `append` does all that may be needed.
+
+    `limit` is a size in bytes from which on the file is `due` to be followed by another; it can still grow.
+    `relief` is asked when the disk is full: true if it made room.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, *, limit: int | None = None, relief: Callable[[], bool] | None = None):
         self.lock = threading.RLock()  # for everything but `write`
         self.closed = False
+        self.limit = limit
+        self._relief = relief
+        self._path = path
+        self._ended = (0, 0)  # offset of the end record, and the CRC-32 of what is before it
         self._store_lock = threading.RLock()
         self._pid = os.getpid()
         self._size = _FIRST_WINDOW // 2
@@ -52,9 +63,10 @@ class AppendFile:
         self._claim = 1  # position in the window where `_seal` measured the rest
         self.write: Callable[[bytes], object] = self._window.write
         self._told: list[dict[str, Any]] = []  # namespaces that know `write` too
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self._fd = self._with_relief(lambda: os.open(path, flags, 0o666))
         try:
-            self._grow(0)
+            self._with_relief(lambda: self._grow(0))
         except BaseException:
             os.close(self._fd)
             with contextlib.suppress(OSError):
@@ -79,18 +91,53 @@ class AppendFile:
                     self.write(record)
                     return True
                 except ValueError:
-                    self._grow(len(record))
+                    self._with_relief(functools.partial(self._grow, len(record)))
         return False
 
+    @property
+    def due(self) -> bool:
+        """Whether the limit is reached: no short record fits before it."""
+        if self.limit is None or self.closed:
+            return False
+        try:
+            return self._base + self._window.tell() + _SHORT > self.limit
+        except ValueError:  # another thread puts a new window in place
+            return False
+
+    def retire(self) -> None:
+        """Refuse what comes through `tell`'s namespaces from now on; `append` goes on."""
+        with self.lock:
+            for namespace in self._told:
+                namespace["write"] = _refuse
+            self._told.clear()
+
     def flush(self) -> None:
-        """Hand the window's pages to the disk."""
+        """Hand the window's pages to the disk, and wait until they are there."""
         with self.lock:
             if not self.closed:
                 self._window.flush()
+                if sys.platform == "win32":  # flushes no more than the pages there
+                    os.fsync(self._fd)
 
-    def close(self, last: Callable[[int], bytes]) -> bool:
+    def amend(self, record: bytes, last: Callable[[int], bytes]) -> None:
+        """Put a record before the end record of a closed file, in one write.  OSError if that fails."""
+        with self.lock:
+            end, crc = self._ended
+            if not end or os.getpid() != self._pid:
+                return
+            crc = zlib.crc32(record, crc)
+            fd = os.open(self._path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            try:
+                os.lseek(fd, end, os.SEEK_SET)
+                os.write(fd, record + last(crc))
+            finally:
+                os.close(fd)
+            self._ended = end + len(record), crc
+
+    def close(self, last: Callable[[int], bytes], *, sync: bool = False) -> bool:
         """End the file with the record `last(crc)`, where `crc` is the CRC-32 of all before it.
 
+        With `sync` it is on the disk then.
         False if it was closed before.  Raises OSError if the end could not be written; the records are there.
         """
         with self.lock:
@@ -106,10 +153,14 @@ class AppendFile:
                     self._window.close()
                 with contextlib.suppress(OSError):  # Windows, while a reader maps the file: zeros stay behind
                     os.ftruncate(self._fd, end)
-                record = last(self._crc(end))
+                crc = self._crc(end)
+                record = last(crc)
                 os.lseek(self._fd, end, os.SEEK_SET)
                 while record:
                     record = record[os.write(self._fd, record) :]
+                self._ended = end, crc
+                if sync:
+                    os.fsync(self._fd)
             finally:
                 os.close(self._fd)
         return True
@@ -121,6 +172,15 @@ class AppendFile:
         self.write = _refuse
         self._tell()
 
+    def _with_relief(self, action: Callable[[], _T]) -> _T:
+        """What the action gives; on a full disk it is tried again as long as there is relief."""
+        while True:
+            try:
+                return action()
+            except OSError as error:
+                if error.errno not in _FULL or self._relief is None or not self._relief():
+                    raise
+
     def _grow(self, needed: int) -> None:
         """Map the next window; the present one has no room for `needed` bytes."""
         full, base = self._window, self._base
@@ -130,7 +190,8 @@ class AppendFile:
             return
         base = end - end % mmap.ALLOCATIONGRANULARITY
         self._size = min(self._size * 2, _LARGEST_WINDOW)
-        size = max(self._size, (end - base + needed + 0xFFFF) & ~0xFFFF)
+        wanted = self._size if self.limit is None else min(self._size, max(self.limit - base, 0))
+        size = max(wanted, (end - base + needed + 0xFFFF) & ~0xFFFF)
         try:
             self._allocate(full, base + size)
             window = mmap.mmap(self._fd, size, offset=base)

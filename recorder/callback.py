@@ -8,6 +8,7 @@ How a call is recorded in little time is in `recorder.methods`.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.methods import recording_method, returned
-from recorder.writer import TraceWriter, live_header, warn_once
+from recorder.session import Bounds
+from recorder.writer import Redacting, TraceWriter, live_header, open_writer, warn_once
 
 if TYPE_CHECKING:
     from recorder.com import ExposedObject
@@ -53,7 +55,8 @@ def _scripted(answer: Any) -> Callable[..., Any]:
 class RecordingCallback:
     """A callback object with the interface's methods, recording to `path` and forwarding to `inner`.
 
-    Without `inner` it answers by `answers` (see ScriptedCallback).  If the file cannot be made it warns once
+    Without `inner` it answers by `answers` (see ScriptedCallback).  `bounds` make it several files
+    (`recorder.session`), `sync` and `redact` are those of a TraceWriter.  If the file cannot be made it warns once
     and forwards all the same.  The attributes that `inner` has by now are the callback's too.
 
     Each callback gets a class of its own: methods of a class without `__getattr__` are called fastest.
@@ -71,6 +74,9 @@ class RecordingCallback:
         answers: Answers | None = None,
         header: Header | None = None,
         writer: TraceWriter | None = None,
+        bounds: Bounds | None = None,
+        sync: float | None = None,
+        redact: Redacting | None = None,
     ):
         if writer is None and path is None:
             raise TypeError("RecordingCallback needs a path or a writer")
@@ -79,7 +85,8 @@ class RecordingCallback:
         self.writer = writer
         if writer is None and path is not None:
             try:
-                self.writer = TraceWriter(path, header or live_header(interface=interface))
+                facts = header or live_header(interface=interface)
+                self.writer = open_writer(path, facts, bounds=bounds, sync=sync, redact=redact)
             except TraceError as error:
                 warn_once(f"{error}; calls are still forwarded")
         members: dict[str, Any] = _members(self.inner)
@@ -89,7 +96,8 @@ class RecordingCallback:
             if self.writer is None:
                 members[method.name] = _forwarded(method.name)
             else:
-                members[method.name] = recording_method(self.writer, self.inner, interface, slot)
+                install = functools.partial(_install, type(self), method.name)
+                members[method.name] = recording_method(self.writer, self.inner, interface, slot, install)
         for name, member in members.items():
             setattr(type(self), name, member)
 
@@ -122,6 +130,11 @@ class RecordingCallback:
             return None
         ticket = writer.enter(self.interface.slot[method], args)
         return lambda result: writer.leave(ticket, returned(writer, self.interface.method(method), result))
+
+
+def _install(owner: type, name: str, function: Callable[..., Any]) -> None:
+    if owner.__dict__.get(name) is not function:
+        setattr(owner, name, function)
 
 
 def _members(inner: Any) -> dict[str, Any]:

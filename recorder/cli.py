@@ -18,17 +18,21 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from recorder import hresult
 from recorder.calls import Outcome, OutcomeKind
+from recorder.capture_cli import Capture, capture_options
 from recorder.common_cli import complain, write_lines
 from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
 from recorder.provenance import captured
+from recorder.redact_cli import Redactable
+from recorder.session_input import parts
 
 if TYPE_CHECKING:
     from recorder.provider import Provider
@@ -42,7 +46,7 @@ _INTERRUPTED = 128 + 2
 # --- record --------------------------------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(cls=Redactable)
 @click.argument("provider_spec", metavar="PROVIDER")
 @click.option("-o", "--output", required=True, type=click.Path(), metavar="FILE", help="The trace to write.")
 @click.option("--forward", metavar="TARGET", help="Forward the calls to the callback that this gives.")
@@ -70,9 +74,11 @@ _INTERRUPTED = 128 + 2
 @click.option(
     "--no-callback", is_flag=True, help="Give a native provider no callback: it syncs all the same (P4)."
 )
+@capture_options
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 def record(
     *,
+    capture: Capture,
     provider_spec: str,
     output: str,
     forward: str | None,
@@ -101,14 +107,18 @@ def record(
     from recorder import provider as providers
     from recorder.host import load_host
     from recorder.library import is_library
+    from recorder.redaction import Redaction
     from recorder.store import is_store
 
-    if os.path.lexists(output) and not force:
-        raise TraceError("exists already; give another name, or --force to replace it", path=output)
+    for there in [Path(output), *(part for _, part in parts(output))]:
+        if os.path.lexists(there) and not force:
+            raise TraceError("exists already; give another name, or --force to replace it", path=there)
     if forward is not None and answers:
         raise click.UsageError("--answer says nothing where --forward gives the callback that answers")
     mask = None if flags is None else providers.parse_flags(flags)
     if is_library(provider_spec) or is_store(providers.load_provider(provider_spec)):
+        if capture != Capture():
+            raise click.UsageError(f"{capture.first_option} is for callables in Python; {provider_spec!r} is none")
         sys.exit(
             _record_native(
                 provider_spec,
@@ -147,6 +157,9 @@ def record(
             "overwrite": force,
             "target": target,
             "provenance": captured(provider=provider_spec),
+            "bounds": capture.bounds,
+            "sync": capture.sync,
+            "redact": Redaction(capture.redact) if capture.redact else None,
         }
         code = _record(provider, path, keywords, output, provider_spec)
     sys.exit(code)
@@ -175,14 +188,16 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
         place = f" ({outcome.place})" if outcome.place else ""
         complain(f"provider {spec!r} raised {outcome.detail}{place}")
         code = code or 1
-    checked = check_trace(TraceInput(path))
-    if checked.damage:
+    trace = TraceInput(path)
+    checked = check_trace(trace)
+    if checked.damage and not trace.dropped:
         complain(f"{shown}: {checked.damage}")
         code = code or 3
     elif not checked.calls:
         complain(f"provider {spec!r} made no call")
         code = code or 2
-    click.echo(f"{shown}: {calls_in_words(checked)} in {seconds:.3f} s; {rules_in_words(checked)}")
+    dropped = f", after {trace.dropped} files that were dropped" if trace.dropped else ""
+    click.echo(f"{shown}: {calls_in_words(checked)}{dropped} in {seconds:.3f} s; {rules_in_words(checked)}")
     return code
 
 

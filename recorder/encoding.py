@@ -10,6 +10,7 @@ and longer copies can leave holes anywhere, which the CRC finds.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from recorder.interface import Parameter, Type
 
 __all__ = [
     "CHECKS",
+    "GOES_ON",
     "MAGIC",
     "MAX_FIELDS",
     "MAX_INTERNED_UNITS",
@@ -39,6 +41,8 @@ __all__ = [
 
 MAGIC = "synctape"
 VERSION = 1
+
+GOES_ON = "goes on in the next file"  # reason of the end record of a file that others of its session follow
 
 MAX_TEXTS = 0xFFFF  # interned texts are numbered 1 to this; 0 is NULL
 MAX_INTERNED_UNITS = 1024  # UTF-16 units; longer texts stand in the event itself
@@ -107,6 +111,12 @@ class Encoder:
         self._text_numbers = itertools.count(1)
         self._thread_numbers = itertools.count()
         self.texts: dict[str | None, int] = {None: 0}
+
+    def onto(self, sink: Callable[[bytes], object]) -> Encoder:
+        """An encoder with the same tables that writes through another sink."""
+        other = copy.copy(self)
+        other._sink = sink
+        return other
 
     def record(self, *fields: Any) -> None:
         """One record of plain values."""

@@ -22,7 +22,7 @@ import msgpack
 
 from recorder.calls import Call, Enter, Header, PlayedCall, Thread, TraceDamage
 from recorder.decoding import DECODE_ERRORS, Decoder
-from recorder.encoding import MAGIC
+from recorder.encoding import GOES_ON, MAGIC
 from recorder.errors import TraceError
 from recorder.records import UNSOUND, Cut, Records
 from recorder.trace import read_header
@@ -195,7 +195,9 @@ class _File:
             except OSError as error:
                 reason = f"cannot be read further ({error.strerror or error})"
             if decoder.ended:
-                stopped = None if decoder.stopped is None else f"recording stopped: {decoder.stopped}"
+                stopped = None
+                if decoder.stopped is not None and decoder.stopped != GOES_ON:
+                    stopped = f"recording stopped: {decoder.stopped}"
                 wrong = "checksum of the whole file does not match" if decoder.crc != records.crc() else None
                 yield from self._finish(records, decoder, wrong or (None if _next(self.path) else stopped))
                 return

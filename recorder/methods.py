@@ -79,11 +79,30 @@ def method(self, {signature}/, *rest, **keywords):
 """
 
 
-def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot: int) -> Callable[..., Any]:
+def recording_method(
+    writer: TraceWriter,
+    inner: Any,
+    interface: Interface,
+    slot: int,
+    install: Callable[[Callable[..., Any]], None] = lambda function: None,
+) -> Callable[..., Any]:
     """A function for a class: records a call of the method in vtable slot `slot` and forwards it to `inner`.
 
-    Its `self` is ignored.
+    Its `self` is ignored.  Where the writer is one of a session it passes calls on to the function of the
+    writer that followed; that is told to `install`, which may put it in this one's place.
     """
+    followed: list[tuple[TraceWriter, Callable[..., Any]]] = []  # the newest writer and its function
+    return _recording_method(writer, inner, interface, slot, install, followed)
+
+
+def _recording_method(
+    writer: TraceWriter,
+    inner: Any,
+    interface: Interface,
+    slot: int,
+    install: Callable[[Callable[..., Any]], None],
+    followed: list[tuple[TraceWriter, Callable[..., Any]]],
+) -> Callable[..., Any]:
     method = interface.slots[slot]
     types = tuple(parameter.type for parameter in method.inputs)
     names = [parameter.name for parameter in method.inputs]
@@ -103,7 +122,13 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         return answer
 
     def general(args: tuple[Any, ...], keywords: dict[str, Any], owed: int = 0) -> Any:
-        """A call that the fast path did not take: a new text or handle, a number over 16 bits, or any other."""
+        """A call that the fast path did not take: a new text or handle, a number over 16 bits, or any other.
+
+        Or the file is full, or not the newest of its session.
+        """
+        if session is not None and (newest := session.follow(writer)) is not writer:
+            args = tuple(value for value in args if value is not _MISSING)
+            return function_of(newest)(None, *args, **keywords)
         if not keywords and len(args) == len(types) and not (args and args[-1] is _MISSING) and not writer.closed:
             if owed:
                 writer.local.stream.last -= owed
@@ -114,6 +139,14 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
                 wide.learn(writer, args)
                 return wide_function(None, *args)
         return slow(args, keywords, owed)
+
+    def function_of(newest: TraceWriter) -> Callable[..., Any]:
+        known, found = followed[-1] if followed else (None, None)
+        if known is not newest or found is None:
+            found = _recording_method(newest, inner, interface, slot, install, followed)
+            followed[:] = [(newest, found)]
+        install(found)
+        return found
 
     def answered(stream: Stream, start: int, answer: Any, took: int | None) -> None:
         writer.write_leave(stream, start, returned(writer, method, answer), stream.end(start) or 0, took)
@@ -145,8 +178,10 @@ def recording_method(writer: TraceWriter, inner: Any, interface: Interface, slot
         exec(fast.code, namespace)
         return namespace["method"]  # type: ignore[no-any-return]
 
-    narrow = _fast_path(method.name, types, slot, _U16)
-    wide = _fast_path(method.name, types, slot, _U32) if _UNSIGNED & set(types) else None
+    session = writer.session
+    quick = writer.sync != 0  # a fast path hands nothing to the disk
+    narrow = _fast_path(method.name, types, slot, _U16) if quick else None
+    wide = _fast_path(method.name, types, slot, _U32) if quick and _UNSIGNED & set(types) else None
     function, wide_function = compiled(narrow, general), compiled(wide, slow)
     function.__name__ = method.name
     function.__qualname__ = f"RecordingCallback.{method.name}"
@@ -165,6 +200,7 @@ class _FastPath:
         self._unsigned = [position for position, kind in enumerate(types) if kind in _UNSIGNED]
         self.head = bytes((0x93 + len(types), Kind.ENTER + slot, 0xCD))
         self.tables: dict[str, dict[Any, Any]] = {}
+        self._types = types
         self._texts: list[tuple[int, bytes]] = []  # position, what follows the reference
         layout, lookups = ">3sHb", []
         values, terms = ["head", "ticks", "stream.number"], ["sums[ticks]", "stream.number"]
@@ -228,7 +264,7 @@ class _FastPath:
         learned = False
         for position, tail in self._texts:
             table, value = self.tables[f"t{position}"], args[position]
-            if type(value) is str and value not in table and (number := writer.intern(value)) is not None:
+            if type(value) is str and value not in table and (number := self._number(writer, position, value)):
                 table[value] = self._reference(position, number, tail)
                 learned = True
         for position, value in enumerate(args):
@@ -239,6 +275,9 @@ class _FastPath:
                     handles[value] = token.token
                     learned = True
         return learned
+
+    def _number(self, writer: TraceWriter, position: int, value: str) -> int | None:
+        return writer.intern(self._types[position], value)
 
     def _reference(self, position: int, number: int, tail: bytes) -> tuple[bytes, int]:
         reference = b"\xcd" + number.to_bytes(2, "big") + tail

@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
@@ -26,7 +27,9 @@ from recorder.calls import Outcome, OutcomeKind
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
-from recorder.writer import TraceWriter, live_header, storable
+from recorder.session import Bounds
+from recorder.session_input import parts
+from recorder.writer import Redacting, live_header, open_writer, storable
 
 __all__ = [
     "SYNC_FLAGS",
@@ -212,17 +215,24 @@ def record(
     interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK,
     flags: int | None = None,
     overwrite: bool = False,
+    bounds: Bounds | None = None,
+    sync: float | None = None,
+    redact: Redacting | None = None,
     **header: Any,
 ) -> Outcome:
     """Run a provider and record its calls to `path`: forwarded to `inner`, or answered by `answers`, or S_OK.
 
     Gives what came of the provider; whatever that is, the trace is whole.  `header` are further fields of the
-    trace's Header.  Raises TraceError, before the provider runs, if the file exists and `overwrite` is false,
-    or if it cannot be made.
+    trace's Header; `bounds`, `sync` and `redact` are those of `open_writer`.  Raises TraceError, before the
+    provider runs, if the file exists and `overwrite` is false, or if it cannot be made.
     """
     facts = live_header(interface=interface, sync_flags=flags, **header)
-    with room_for(path, overwrite):
-        writer = TraceWriter(path, facts)
+    with contextlib.ExitStack() as room:
+        for there in [Path(path), *(part for _, part in parts(path))]:
+            room.enter_context(room_for(there, overwrite))
+        if bounds is not None and os.path.lexists(path):
+            raise TraceError("exists already; it is left as it is", path=path)
+        writer = open_writer(path, facts, bounds=bounds, sync=sync, redact=redact)
     with writer:
         callback = RecordingCallback(inner, interface=interface, answers=answers, writer=writer)
         return run_provider(provider, callback, flags=flags)

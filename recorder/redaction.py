@@ -246,6 +246,7 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("filesystem", "locale", "stdout"), _ENCODINGS),
 }
 _PATTERNS = {
+    "id": re.compile(r"[0-9a-f]{16}"),
     "code": re.compile(r"[A-Z]\d{1,3}"),
     "broken": re.compile(r"[A-Z]\d{1,3}"),
     "python": re.compile(r"\d{1,3}(\.\d{1,3}){1,2}((a|b|rc)\d{1,2})?\+?"),
@@ -259,6 +260,7 @@ _FIELDS = (
     | {
         *(field for kind in KINDS.values() for field in (*kind.needed, *kind.either, *kind.known)),
         *("pid", "program", "encodings", "answers", "name"),
+        *("session", "id", "file", "files"),
         *("place", "message", "oracle", "number", "flaky", "failed", "tries", "count", "seconds", "executions"),
     }
 )

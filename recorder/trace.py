@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from recorder.calls import Enter, Event, Header, PlayedCall, Thread, Trace, TraceDamage, pair
 from recorder.decoding import DECODE_ERRORS, HEADER_FIELDS, Decoder, decode_header
-from recorder.encoding import MAGIC, MAX_FIELDS, VERSION, Encoder, end_record
+from recorder.encoding import GOES_ON, MAGIC, MAX_FIELDS, VERSION, Encoder, end_record
 from recorder.errors import InterfaceError, TraceError
 from recorder.records import Cut, Records
 
@@ -320,6 +320,8 @@ class TraceReader:
         else:
             if decoder.crc != records.crc():
                 self._damaged("checksum of the whole file does not match")
+            elif decoder.stopped == GOES_ON:
+                self._damaged(GOES_ON)
             elif decoder.stopped is not None:
                 self._damaged(f"recording stopped: {decoder.stopped}")
             elif records.more():

@@ -1,4 +1,4 @@
-"""What a command reads: a trace file or its text form, gone through as often as need be, whatever its size."""
+"""What a command reads: a trace file, a session's files or a text form, gone through as often as need be."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from recorder.calls import Event, Header, Thread, Trace, TraceDamage
 from recorder.errors import TextError, TraceError
+from recorder.session_input import SessionReader, parts
 from recorder.text import from_text, is_text
 from recorder.trace import TraceReader
 
@@ -48,6 +49,9 @@ class _Loaded:
 class TraceInput:
     """A trace file, or a trace in text form, that can be gone through again and again.
 
+    Where there is no file at `path` but those of a session that was recorded to it, run.0001.tape and so on, they
+    are the trace, one after the other.
+
     `damage` is that of the last pass, if it went to the end.  Raises TraceError for what is neither.
     """
 
@@ -56,6 +60,11 @@ class TraceInput:
         self._trace: Trace | None = None
         self._data: bytes | None = None
         self.damage: TraceDamage | None = None
+        self.dropped = 0  # files of a session, as of the last pass
+        self._session = not os.path.lexists(path) and bool(parts(path))
+        if self._session:
+            SessionReader(path).close()  # raises TraceError for what is no trace
+            return
         try:
             with open(path, "rb") as file:
                 if encoding := _encoding(file.peek(64)):
@@ -69,8 +78,8 @@ class TraceInput:
 
     @property
     def file(self) -> str | None:
-        """The path of a trace file that can be opened again; None for a text form, and for a pipe."""
-        return self.path if self._trace is None and self._data is None else None
+        """The path of a trace file that can be opened again; None for a text form, a pipe, and several files."""
+        return self.path if self._trace is None and self._data is None and not self._session else None
 
     @contextlib.contextmanager
     def source(self, skipped: Callable[[Any], object] | None = None) -> Iterator[Source]:
@@ -78,6 +87,8 @@ class TraceInput:
         opened: Source
         if self._trace is not None:
             opened = _Loaded(self._trace)
+        elif self._session:
+            opened = SessionReader(self.path)
         elif self._data is not None:
             opened = TraceReader(io.BytesIO(self._data), name=self.path, skipped=skipped)
         else:
@@ -87,6 +98,13 @@ class TraceInput:
                 yield source
             finally:
                 self.damage = source.damage
+                self.dropped = len(source.dropped) if isinstance(source, SessionReader) else 0
+
+    def read(self) -> Trace:
+        """The whole of it."""
+        with self.source() as source:
+            events = tuple(source.events())
+            return Trace(source.header, events, tuple(source.threads), source.damage)
 
 
 def _encoding(head: bytes) -> str | None:

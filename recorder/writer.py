@@ -22,23 +22,27 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from recorder.appending import GIL, AppendFile
 from recorder.calls import SYNC_EVENT, Argument, Handle, Header, Opaque, Outcome, OutcomeKind
-from recorder.encoding import MAX_FIELDS, Encoder, end_record
+from recorder.encoding import GOES_ON, MAX_FIELDS, Encoder, end_record
 from recorder.errors import TraceError
 from recorder.facts import TICK_BITS, integer, live_header, process_facts, storable
-from recorder.interface import Type
+from recorder.interface import Interface, Parameter, Type
+from recorder.session import MAX_TOKENS, Bounds, Session
 from recorder.trace import describe_header
 
 __all__ = [
     "RecordingWarning",
+    "Redacting",
     "Stream",
     "Ticket",
     "TraceWriter",
     "live_header",
+    "open_writer",
     "process_facts",
     "storable",
     "warn_once",
@@ -47,6 +51,7 @@ __all__ = [
 PSEUDO_HANDLES = (-1, -2)  # current process, current thread
 _ADDRESSES = 1 << 8 * struct.calcsize("P")
 _MAX_ARGUMENTS = MAX_FIELDS - 8
+_MANY_STREAMS = 1 << 12  # threads, after which a file of a session is followed by another
 _CACHED_DURATIONS = 4096  # ticks: 4 ms
 
 _log = logging.getLogger("synctape")
@@ -58,6 +63,20 @@ class RecordingWarning(RuntimeWarning):
     """Recording stopped; calls are still forwarded."""
 
 
+class Redacting(Protocol):
+    """What takes the words out of values before they are written; a `recorder.redaction.Redaction` does."""
+
+    def header(self, header: Header) -> Header: ...
+
+    def thread_name(self, name: str) -> str: ...
+
+    def argument(self, kind: Type | None, value: Argument) -> Argument: ...
+
+    def arguments(self, inputs: Sequence[Parameter], args: Sequence[Argument]) -> tuple[Argument, ...]: ...
+
+    def outcome(self, outcome: Outcome, interface: Interface) -> Outcome: ...
+
+
 class Stream:
     """One thread's part of a recording.
 
@@ -66,7 +85,7 @@ class Stream:
     `returns` maps a duration in ticks to the whole record of a call that returned S_OK.
     """
 
-    __slots__ = ("call", "calls", "last", "number", "returns")
+    __slots__ = ("__weakref__", "call", "calls", "last", "number", "returns")
 
     def __init__(self, number: int, last: int):
         self.number = number
@@ -99,9 +118,10 @@ class Stream:
 class Ticket:
     """What `enter` gives and `leave` takes back: one call that is open."""
 
-    __slots__ = ("start", "stream")
+    __slots__ = ("start", "stream", "writer")
 
-    def __init__(self, stream: Stream, start: int):
+    def __init__(self, writer: TraceWriter, stream: Stream, start: int):
+        self.writer = writer
         self.stream = stream
         self.start = start
 
@@ -117,9 +137,16 @@ class TraceWriter:
 
     A process that is killed loses nothing that was written.  One that ends without `close` closes it by itself.
     A forked child records nothing.
+
+    `sync` says when what was written is handed to the disk, for power loss: None leaves that to the system, a
+    number is the seconds after which it is done again and again, and 0 does it for each event before the call
+    goes on.  `redact` takes the words out of all that gets into the
+    file (`recorder.redaction`).  `session` is what the file is one of
+    several of.
     """
 
     closed = True  # until it is open
+    retired = False  # another file of the session goes on
     stopped: str | None = None  # why recording stopped early
 
     def __init__(
@@ -129,28 +156,46 @@ class TraceWriter:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         sync_event: int | None = None,
+        sync: float | None = None,
+        redact: Redacting | None = None,
+        session: Session | None = None,
+        limit: int | None = None,
     ):
         self.path = os.fspath(path)
         self.clock = clock
+        self.session = session
+        self.sync = sync
         self.header = header or live_header()
+        self.redact = redact
+        if redact is not None and session is None:
+            self.header = redact.header(self.header)
         self.interface = self.header.interface
         self.local = threading.local()
         self.tokens: dict[Any, int] = {sync_event: SYNC_EVENT.token} if sync_event else {}
         self._free_tokens = itertools.count(1)
         description = describe_header(self.header)
         try:
-            self.file = AppendFile(self.path)
+            relief = None if session is None else session.relieve
+            self.file = AppendFile(self.path, limit=limit, relief=relief)
         except FileExistsError:
             raise TraceError("exists already; it is left as it is", path=path) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             reason = getattr(error, "strerror", None) or error
             raise TraceError(f"cannot be written: {reason}", path=path) from None
         self._lock = contextlib.nullcontext() if GIL else self.file.lock
-        self._encoder = Encoder(self.file.append, self._lock)
+        self._encoder = Encoder(self._append, self._lock)
+        self._leaves = self._encoder.onto(self._append_leave)
+        self._streams: list[weakref.ref[Stream]] = []
         self._start = clock() >> TICK_BITS
         self._encoder.header(description)
         self.closed = False
         _live.add(self)
+        self._done = threading.Event()
+        if sync is not None:
+            self.flush()
+            _flush_folder(self.path)
+        if sync:
+            threading.Thread(target=_flush_now_and_then, args=(weakref.ref(self),), daemon=True).start()
 
     def __enter__(self) -> TraceWriter:
         return self
@@ -161,25 +206,34 @@ class TraceWriter:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        self.finish(GOES_ON if self.retired else None)  # not the session: it has newer ones
 
     # --- recording a call -------------------------------------------------------------------------------------
 
     def enter(self, slot: int, args: Sequence[Any]) -> Ticket | None:
         """A call of vtable slot `slot` begins.  Arguments may be anything; None if nothing is recorded."""
+        if self.session is not None and (writer := self.session.follow(self)) is not self:
+            return writer.enter(slot, args)
         if self.closed:
             return None
         try:
             stream = self.stream()
             inputs = self.interface.slots[slot].inputs
-            spelled = self._encoder.arguments(inputs, self._storable(slot, args))
+            kept: Sequence[Argument] = self._storable(slot, args)
+            if self.redact is not None:
+                kept = self.redact.arguments(inputs, kept)
+            spelled = self._encoder.arguments(inputs, kept)
             now = self.clock() >> TICK_BITS
             ticks = now - stream.last
             stream.last = now
-            ticket = Ticket(stream, now)
+            ticket = Ticket(self, stream, now)
             self._encoder.enter(slot, ticks, stream.number, spelled)
             stream.begin(ticket)
+            if self.sync == 0:
+                self.flush()
             return ticket
+        except _Closed:  # meanwhile; in a session another file goes on
+            return self.enter(slot, args) if self.retired and self.session is not None else None
         except Exception as error:  # whatever it is, the call goes on
             self.stop(error)
             return None
@@ -189,7 +243,7 @@ class TraceWriter:
         if ticket is not None:
             back = ticket.stream.end(ticket)
             if back is not None:
-                self.write_leave(ticket.stream, ticket.start, outcome, back)
+                ticket.writer.write_leave(ticket.stream, ticket.start, outcome, back)
 
     def write_leave(
         self, stream: Stream, start: int, outcome: Outcome, back: int, ticks: int | None = None
@@ -198,18 +252,39 @@ class TraceWriter:
 
         It took `ticks`, by the clock if None.
         """
-        if self.closed:
+        if self.closed and not self.retired:
             return
         try:
             if ticks is None:
                 ticks = (self.clock() >> TICK_BITS) - start
             if type(outcome.value) is int and outcome[:2] == _PLAIN and not outcome.outputs and not back:
-                self.file.append(stream.returns.get(ticks) or self._plain_leave(stream, ticks))
+                self._append_leave(stream.returns.get(ticks) or self._plain_leave(stream, ticks))
+                if self.sync == 0:
+                    self.flush()
                 return
             value, outputs = storable(outcome.value), tuple(map(storable, outcome.outputs[:_MAX_ARGUMENTS]))
-            self._encoder.leave(ticks, stream.number, outcome._replace(value=value, outputs=outputs), back)
+            outcome = outcome._replace(value=value, outputs=outputs)
+            if self.redact is not None:
+                outcome = self.redact.outcome(outcome, self.interface)
+            self._leaves.leave(ticks, stream.number, outcome, back)
+            if self.sync == 0:
+                self.flush()
+        except _Closed:
+            pass
         except Exception as error:
             self.stop(error)
+
+    def _append(self, record: bytes) -> None:
+        if not self.file.append(record):
+            raise _Closed
+
+    def _append_leave(self, record: bytes) -> None:
+        """Append, also to a file that was ended while the call was about to be noted as open (see `Session`)."""
+        if not self.file.append(record):
+            if not self.retired or self.stopped is not None:
+                raise _Closed
+            with contextlib.suppress(OSError):  # it was dropped
+                self.file.amend(record, lambda crc: end_record(crc, GOES_ON))
 
     def _plain_leave(self, stream: Stream, ticks: int) -> bytes:
         """The record of a call that returned S_OK after `ticks`."""
@@ -224,14 +299,22 @@ class TraceWriter:
         stream: Stream | None = getattr(self.local, "stream", None)
         if stream is None:
             now = self.clock() >> TICK_BITS
-            number = self._encoder.thread(now - self._start, threading.get_native_id(), _thread_name())
+            name = _thread_name()
+            if self.redact is not None:
+                name = self.redact.thread_name(name)
+            number = self._encoder.thread(now - self._start, threading.get_native_id(), name)
             stream = self.local.stream = Stream(number, now)
+            if self.session is not None:
+                self._streams.append(weakref.ref(stream))
         return stream
 
-    def intern(self, text: str) -> int | None:
-        """The text's number in the table, None if it cannot have one."""
+    def intern(self, kind: Type, text: str) -> int | None:
+        """The number in the table of what stands for a text in a parameter of this type, None if it has none."""
         try:
-            number = self._encoder.text(text)
+            kept = text if self.redact is None else self.redact.argument(kind, text)
+            number = self._encoder.text(kept) if type(kept) is str else None
+        except _Closed:
+            return None
         except Exception as error:
             self.stop(error)
             return None
@@ -282,14 +365,36 @@ class TraceWriter:
     def close(self, reason: str | None = None) -> None:
         """End the trace: end record, file cut to its length.  Calls that come later are not recorded.
 
-        `reason` tells why that is before the provider's end, so that its end is not judged by the trace.
+        `reason` tells why that is before the provider's end, so that its end is not judged by the trace.  Of a
+        session all files are ended.
         """
+        if self.session is not None and not self.session.closed:
+            self.session.close(reason)
+        self.finish(reason)
+
+    def finish(self, reason: str | None = None) -> None:
+        """`close`, but of this file alone."""
         if self.closed:
             return
         try:
             self._end(reason)
         except OSError as error:
             warn_once(f"{self.path}: could not be ended ({error}); it reads as cut off")
+
+    @property
+    def due(self) -> bool:
+        """Whether the file is as long as it may be, or has no number left for another thread."""
+        return self.file.due or (self.file.limit is not None and len(self._streams) >= _MANY_STREAMS)
+
+    def retire(self) -> None:
+        """Another file goes on: calls that are open here end here, new ones go there."""
+        self.retired = True
+        self.file.retire()
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls are known to be open."""
+        return any((stream := ref()) is not None and stream.call is not None for ref in list(self._streams))
 
     def stop(self, error: BaseException) -> None:
         """Recording cannot go on: warn once, keep what is there.  Never raises."""
@@ -304,15 +409,69 @@ class TraceWriter:
                 warn_once(f"{self.path}: recording stopped ({reason}); calls are still forwarded")
 
     def _end(self, reason: str | None) -> bool:
+        self._done.set()
         try:
-            return self.file.close(lambda crc: end_record(crc, reason))
+            return self.file.close(lambda crc: end_record(crc, reason), sync=self.sync is not None)
         finally:
             self.closed = True
+            if self.retired:  # nobody needs its tables
+                self._encoder.texts.clear()
+                self._streams.clear()
 
     def abandon(self) -> None:
         """In a forked child: the parent goes on recording, this process does not."""
         self.closed = True
         self.file.abandon()
+
+
+class _Closed(Exception):
+    """The file takes no record any more."""
+
+
+def open_writer(
+    path: str | os.PathLike[str],
+    header: Header | None = None,
+    *,
+    bounds: Bounds | None = None,
+    clock: Callable[[], int] = time.monotonic_ns,
+    **options: Any,
+) -> TraceWriter:
+    """A TraceWriter; with `bounds` that of the first of several files (`recorder.session`), for all."""
+    if bounds is None:
+        return TraceWriter(path, header, clock=clock, **options)
+
+    def make(part: Path, header: Header, session: Session) -> TraceWriter:
+        writer = TraceWriter(part, header, clock=clock, session=session, limit=bounds.limit, **options)
+        before: TraceWriter | None = getattr(session, "writer", None)
+        if before is not None and len(before.tokens) < MAX_TOKENS:  # a handle keeps its symbol
+            writer.tokens, writer._free_tokens = before.tokens, before._free_tokens
+        return writer
+
+    header = header or live_header()
+    redact: Redacting | None = options.get("redact")
+    return Session(path, header if redact is None else redact.header(header), bounds, clock, make).writer
+
+
+def _flush_now_and_then(reference: weakref.ref[TraceWriter]) -> None:
+    """A thread: hands what a writer wrote to the disk, until it is closed or gone."""
+    while (writer := reference()) is not None and not writer.closed:
+        seconds, done = writer.sync or 0, writer._done
+        del writer
+        if done.wait(seconds):
+            return
+        if (writer := reference()) is not None:
+            writer.flush()
+            del writer
+
+
+def _flush_folder(path: str) -> None:
+    """Hand a new file's name to the disk, where a folder can be opened for that."""
+    with contextlib.suppress(OSError):
+        fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 _live: weakref.WeakSet[TraceWriter] = weakref.WeakSet()

@@ -13,8 +13,10 @@ from recorder.calls import Trace
 from recorder.errors import SynctapeError, TextError, TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
+from recorder.session_input import parts
 from recorder.text import from_text, is_text
 from recorder.trace import TraceReader, load_trace, read_trace
+from recorder.trace_input import TraceInput
 from replayer.locations import SUFFIX, RemoteFile, TraceFile, is_url, remote_traces
 
 __all__ = ["SUFFIX", "Corpus", "Member", "find_traces", "load", "read_corpus", "recorded_interface"]
@@ -44,6 +46,9 @@ def _traces_at(path: Path) -> Iterator[Path]:
         if not traces:
             raise SynctapeError(f"{path}: no {SUFFIX} files in this folder or below it")
         yield from traces
+        return
+    if _is_session(path):
+        yield path
         return
     if not path.exists():
         raise SynctapeError(f"{path}: no such file or folder")
@@ -106,6 +111,8 @@ def _below(file: TraceFile, path: str | Path) -> str:
 
 
 def _load_here(path: Path) -> Trace:
+    if _is_session(path):
+        return TraceInput(path).read()
     if _is_text_file(path):
         return _load_text(path.read_bytes(), path)
     return read_trace(path)
@@ -122,11 +129,16 @@ def recorded_interface(paths: Iterable[TraceFile]) -> Interface:
         with contextlib.suppress(TraceError):
             if isinstance(path, RemoteFile):
                 return _load_remote(path).interface
-            if _is_text_file(path):
+            if _is_session(path) or _is_text_file(path):
                 return _load_here(path).interface
             with TraceReader(path) as reader:
                 return reader.header.interface
     return IMAPI_SYNC_PROGRESS_CALLBACK
+
+
+def _is_session(path: Path) -> bool:
+    """Whether there are the files of a session that was recorded to `path`, rather than one."""
+    return not path.exists() and bool(parts(path))
 
 
 def _is_text_file(path: Path) -> bool:
