@@ -1,0 +1,61 @@
+"""Hosts on progress libraries of others: captured runs pass on them, and what was found in them still fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOSTS = ROOT / "examples" / "hosts"
+CAPTURED = ROOT / "corpora" / "imapisyncprogresscallback" / "captured"
+NAMES = sorted(file.stem.removesuffix("_host") for file in HOSTS.glob("*_host.py"))
+FOUND = {  # what is kept in corpora/found, the host that it fails on, and how
+    "tqdm_lock_is_kept": ("tqdm", ("X2",)),
+    "alive_progress_long_text": ("alive", ("X2", "H18")),
+    "click_bar_below_zero": ("click", ("X2", "X6", "H18")),
+    "tk_long_text": ("tk", ("X7",)),
+    "rich_markup": ("rich", ("X3",)),
+    "rich_surrogate_raises_later": ("rich", ("X3",)),
+    "textual_markup": ("textual", ("X3",)),
+}
+
+pytestmark = pytest.mark.hosts
+
+
+def synctape(host: str, *arguments: str | Path) -> tuple[int, str]:
+    """A command as a reader types it, in the hosts' folder."""
+    before = [shutil.which("xvfb-run") or "xvfb-run", "-a"] if host == "tk" else []
+    done = subprocess.run(
+        [*before, sys.executable, "-m", "synctape", *arguments, "--target", f"{host}_host:Host"],
+        cwd=HOSTS,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("host", NAMES)
+def test_a_captured_run_is_shown(host: str) -> None:
+    code, output = synctape(host, "replay", CAPTURED / "refused.tape")
+    assert (code, output.splitlines()[-1]) == (0, "1 trace: 1 passed, 0 failed, 0 fixed, 0 errors"), output
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_still_fails(name: str) -> None:
+    host, codes = FOUND[name]
+    path = ROOT / "corpora" / "found" / f"{name}.tape"
+    code, output = synctape(host, "replay", path, "--memory", "1024")
+    assert code == 1 and output.startswith("FAILED"), output
+    assert any(word in output.splitlines()[0] for word in codes), output
+
+
+def test_a_campaign_finds_the_markup(tmp_path: Path) -> None:
+    code, output = synctape("rich", "fuzz", "--max-runs", "100", "--seed", "1", "--findings", tmp_path)
+    assert code == 1 and "MarkupError" in output, output
