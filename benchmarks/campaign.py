@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, Phase, settings
 
 from fuzz import generate
 from fuzz.engine import Engine
-from fuzz.mutators import Environment, mutate
+from fuzz.environment import Environment
+from fuzz.mutators import mutate
 from fuzz.strategies import call_sequences
 from recorder.calls import Call
 from recorder.contract import Level, contract_of

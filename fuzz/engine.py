@@ -20,10 +20,13 @@ from random import Random
 from typing import Any
 
 from fuzz import generate
+from fuzz.comparison_mutators import try_operand
 from fuzz.comparisons import Operands
 from fuzz.coverage import Coverage
+from fuzz.environment import Environment
 from fuzz.feedback import Feature
-from fuzz.mutators import MUTATORS, Environment, Mutator, mutate, try_operand
+from fuzz.mutator import Mutator
+from fuzz.mutators import MUTATORS, mutate
 from fuzz.observer import Observer
 from fuzz.protocol import Protocol
 from fuzz.schedule import Kept, Seeds

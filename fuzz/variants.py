@@ -19,7 +19,7 @@ import msgpack
 
 from fuzz import dictionary
 from fuzz.comparisons import Operands
-from fuzz.mutators import Environment
+from fuzz.environment import Environment
 from recorder import native
 from recorder.calls import Argument, Call, Handle
 from recorder.contract import Contract, Level

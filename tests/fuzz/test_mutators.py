@@ -16,7 +16,8 @@ from sequences import CALLBACK, GOOD, calls
 from targets.imapi_progress import IMAPI_PROGRESS
 
 from fuzz import dictionary, generate
-from fuzz.mutators import MUTATORS, Environment, mutate
+from fuzz.environment import Environment
+from fuzz.mutators import MUTATORS, mutate
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
 from recorder.interface import Interface

@@ -10,7 +10,8 @@ import pytest
 from sequences import CALLBACK, calls
 
 from fuzz import generate
-from fuzz.mutators import MUTATORS, Environment
+from fuzz.environment import Environment
+from fuzz.mutators import MUTATORS
 from fuzz.variants import EACH, Made, Source, Variants
 from recorder.calls import Call, Handle
 from recorder.contract import Level, contract_of, fits, level_of
