@@ -10,6 +10,7 @@ from fuzz.comparisons import Operands
 from fuzz.edits import with_argument
 from fuzz.mutator import Calls, Mutator
 from fuzz.mutators import MUTATORS
+from fuzz.roles import countings, reports
 from fuzz.schedule import Shares
 from fuzz.values import changers_of, learned
 from recorder.calls import Argument, Call
@@ -56,6 +57,8 @@ class Environment:
             for m in methods
         }
         self.series = _series_positions(contract)
+        self.countings = countings(contract)
+        self.reports = reports(contract)
         self.pairs = {m.name: _pairs(contract, m) for m in methods}
         self.ranges = {
             (m.name, n): p.type.range for m in methods for n, p in enumerate(m.inputs) if p.type.is_integer

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fuzz.argument_mutators import ARGUMENTS
 from fuzz.comparison_mutators import COMPARISONS
+from fuzz.field_mutators import FIELD
 from fuzz.mutator import Calls, Mutator
 from fuzz.order_mutators import ORDER
 from recorder.contract import Level
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MUTATORS", "mutate"]
 
-MUTATORS: dict[str, Mutator] = {**ORDER, **ARGUMENTS, **COMPARISONS}
+MUTATORS: dict[str, Mutator] = {**ORDER, **ARGUMENTS, **COMPARISONS, **FIELD}
 
 
 def mutate(base: Calls, env: Environment, level: Level) -> Calls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,11 +17,14 @@ from sequences import CALLBACK, GOOD, calls
 from targets.imapi_progress import IMAPI_PROGRESS
 
 from fuzz import dictionary, generate
+from fuzz.engine import Engine
 from fuzz.environment import Environment
+from fuzz.field_mutators import FIELD
 from fuzz.mutators import MUTATORS, mutate
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
 from recorder.interface import Interface
+from replayer.target import object_target
 
 CONTRACT = contract_of(CALLBACK)
 CORPUS = [
@@ -227,6 +231,85 @@ def releases_early(base: list[Call], changed: list[Call]) -> bool:
     return any(piece == [Call("Release")] and at < len(base) for at, piece in inserted(base, changed))
 
 
+def restarts(base: list[Call], changed: list[Call]) -> bool:
+    for at, piece in inserted(base, changed):
+        limits = {call.args[2] for call in piece}
+        indexes = [call.args[1] for call in piece]
+        if at and len(limits) == 1 and limits != {base[at - 1].args[2]} and {indexes[-1]} == limits:
+            return all(isinstance(n, int) and n > 0 for n in indexes)
+    return False
+
+
+def grows_total(base: list[Call], changed: list[Call]) -> bool:
+    places = arguments_changed(base, changed)
+    grown = [changed[n].args[2] for n, _ in places]
+    return (
+        {position for _, position in places} == {2}
+        and len({base[n].args[2] for n, _ in places}) == 1
+        and all(
+            isinstance(new, int) and new > int(str(base[n].args[2]))
+            for new, (n, _) in zip(grown, places, strict=True)
+        )
+        and all(int(str(one)) <= int(str(other)) for one, other in itertools.pairwise(grown))
+    )
+
+
+def empties(base: list[Call], changed: list[Call]) -> bool:
+    return any({call.args[1:] for call in piece} == {(0, 0)} for _, piece in inserted(base, changed))
+
+
+def nulls_texts(base: list[Call], changed: list[Call]) -> bool:
+    return all(position == 0 and changed[n].args[0] is None for n, position in arguments_changed(base, changed))
+
+
+def cuts_to_32(base: list[Call], changed: list[Call]) -> bool:
+    places = arguments_changed(base, changed)
+    return {position for _, position in places} <= {1, 2} and len({base[n].args[2] for n, _ in places}) == 1
+
+
+def retries(base: list[Call], changed: list[Call]) -> bool:
+    return any(
+        at and base[at - 1].method == "Error" and piece[0].method != "Done" and piece[0] in base[:at]
+        for at, piece in inserted(base, changed)
+    )
+
+
+def has_late_tail(base: list[Call], changed: list[Call]) -> bool:
+    plain = [call._replace(thread=0) for call in changed]
+    end = max(n for n, call in enumerate(base) if call.method == "Done")
+    return any(plain == [*base[:at], base[end], *base[at:end], *base[end + 1 :]] for at in range(end))
+
+
+def is_merged(base: list[Call], changed: list[Call], *, whole: bool) -> bool:
+    for other in CORPUS:
+        theirs = [call for call in other if whole or call.method != "Done"]
+        if Counter(changed) - Counter(base) <= Counter(theirs) and len(changed) == len(base) + len(theirs):
+            rest = iter(changed)
+            if all(call in rest for call in base):
+                return True
+    return False
+
+
+def writes_percentages(base: list[Call], changed: list[Call]) -> bool:
+    return all(
+        position == 0 and re.search(r"\d+%( \(\d+/\d+\))?\r$", str(changed[n].args[0]))
+        for n, position in arguments_changed(base, changed)
+    )
+
+
+def marks_up(base: list[Call], changed: list[Call]) -> bool:
+    ((number, position),) = arguments_changed(base, changed)
+    one, other = str(base[number].args[position]), iter(str(changed[number].args[position]))
+    return all(letter in other for letter in one)
+
+
+def grows_text(base: list[Call], changed: list[Call]) -> bool:
+    ((number, position),) = arguments_changed(base, changed)
+    text = str(changed[number].args[position])
+    units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return units in (1_000, 3_000, 20_000) and text.startswith(str(base[number].args[position])[:999])
+
+
 DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "drop": drops,
     "drop-run": drops_run,
@@ -251,6 +334,18 @@ DOES: dict[str, Callable[[list[Call], list[Call]], bool]] = {
     "relate-arguments": relates,
     "copy-argument": copies,
     "match-comparison": changes_argument,
+    "restart-counter": restarts,
+    "grow-total": grows_total,
+    "empty-phase": empties,
+    "null-texts": nulls_texts,
+    "cut-to-32": cuts_to_32,
+    "retry": retries,
+    "late-tail": has_late_tail,
+    "interleave": functools.partial(is_merged, whole=False),
+    "interleave-both-ends": functools.partial(is_merged, whole=True),
+    "percentage-texts": writes_percentages,
+    "mark-up": marks_up,
+    "grow-text": grows_text,
 }
 
 
@@ -333,6 +428,87 @@ def test_a_conforming_mutator_keeps_a_sequence_conforming(name: str, seed: int, 
     for _ in range(8):
         MUTATORS[name].apply(sequence, env)
     assert level_of(CONTRACT, sequence) is Level.CONFORMING
+
+
+@steady(max_examples=150)
+@given(
+    st.sampled_from([m.name for m in FIELD.values() if m.level is Level.LENIENT]),
+    *(seeds, seeds, st.integers(1, 20)),
+)
+def test_what_real_sessions_do_is_at_worst_lenient(name: str, seed: int, chance: int, length: int) -> None:
+    sequence = generate.conforming(CONTRACT, Random(seed), length)
+    MUTATORS[name].apply(sequence, environment(chance))
+    assert level_of(CONTRACT, sequence) <= Level.LENIENT
+
+
+def test_an_interface_without_a_contract_has_counters_by_its_types() -> None:
+    env = Environment(contract_of(IMAPI_PROGRESS), [], Random(1))
+    base = [env.call(name) for name in env.names]
+    worked = set()
+    for seed in range(300):
+        env.seed(Random(seed))
+        for name, mutator in FIELD.items():
+            changed = base[:]
+            if mutator.apply(changed, env):
+                worked.add(name)
+                assert_fit(IMAPI_PROGRESS, changed)
+    assert "restart-counter" in worked
+
+
+class Retried:
+    """Bug: after a problem it takes the first folder for one of those it has, and has none."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+        self.failed = False
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> int:
+        if self.failed and len(self.rows) >= 3 and text == self.rows[0]:
+            raise LookupError("listed twice")
+        if text is not None and not self.failed and text not in self.rows:
+            self.rows.append(text)
+        return 0
+
+    def Error(self, result: int, text: str | None) -> int:
+        self.failed = True
+        return 0
+
+    def Done(self, handle: object, result: int) -> int:
+        return 0
+
+
+class OneLine:
+    """Bug: it takes what stands before a carriage return for a number, but of a step with a name."""
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> int:
+        if text is not None and text.endswith("\r"):
+            int(text.split("%")[0])
+        return 0
+
+    def Error(self, result: int, text: str | None) -> int:
+        return 0
+
+    Done = Error
+
+
+def sequences_to(host: type, seed: int, family: bool) -> int:
+    engine = Engine(object_target(host), [CORPUS[1]], seed=seed)
+    if not family:
+        engine.environment.shares.base.update(dict.fromkeys(FIELD, 0))
+        engine.environment.weigh()
+    played = 0
+    for number in range(20):
+        batch = engine.run(number, Level.LENIENT, 100)
+        if batch.suspects:
+            return played + batch.suspects[0].index
+        played += batch.done
+    return played
+
+
+@pytest.mark.parametrize("host", [Retried, OneLine])
+def test_a_search_comes_sooner_to_what_real_sessions_do(host: type) -> None:
+    with_them, without = (sum(sequences_to(host, seed, family) for seed in range(6)) for family in (True, False))
+    assert with_them < without, (with_them, without)
 
 
 def test_two_steps_never_become_one_that_falls() -> None:
