@@ -117,7 +117,7 @@ def record(
         raise click.UsageError("--answer says nothing where --forward gives the callback that answers")
     mask = None if flags is None else providers.parse_flags(flags)
     if is_library(provider_spec) or is_store(providers.load_provider(provider_spec)):
-        if capture != Capture():
+        if capture != Capture(redact=capture.redact):
             raise click.UsageError(f"{capture.first_option} is for callables in Python; {provider_spec!r} is none")
         sys.exit(
             _record_native(
@@ -130,6 +130,7 @@ def record(
                 timeout=timeout,
                 callback=not no_callback,
                 overwrite=force,
+                redact=capture.redact,
             )
         )
     if timeout is not None or no_callback:
@@ -212,6 +213,7 @@ def _record_native(
     timeout: float | None,
     callback: bool,
     overwrite: bool,
+    redact: str | None,
 ) -> int:
     """Record a native provider, tell how it went, and give the exit code."""
     from recorder.native_process import Isolated, record_isolated
@@ -235,6 +237,7 @@ def _record_native(
                 timeout=timeout,
                 callback=callback,
                 overwrite=overwrite,
+                redact=redact,
             )
     except KeyboardInterrupt:
         interrupted = _INTERRUPTED

@@ -10,7 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from recorder import com, events
 from recorder.callback import RecordingCallback
@@ -19,6 +19,9 @@ from recorder.interface import Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.recorded_pointer import record_pointer
 from recorder.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from recorder.redaction import Redaction
 
 __all__ = ["Answering", "DoneEvent", "Forwarding", "Recorded"]
 
@@ -119,10 +122,11 @@ class Answering:
         header: Header,
         event: DoneEvent,
         answers: Mapping[str, Any] | None,
+        redact: Redaction | None = None,
     ):
         self.forwarded = inner is not None
         self._event = event
-        self._writer = TraceWriter(path, header)
+        self._writer = TraceWriter(path, header, redact=redact)
         callback = RecordingCallback(inner, interface=SYNC, writer=self._writer, answers=answers)
         for method in SYNC.calls:
             handles = [n for n, p in enumerate(method.inputs) if p.type is Type.HANDLE]
@@ -161,9 +165,18 @@ class Forwarding:
 
     forwarded = True
 
-    def __init__(self, host: com.Pointer, path: str | os.PathLike[str], header: Header, event: DoneEvent):
+    def __init__(
+        self,
+        host: com.Pointer,
+        path: str | os.PathLike[str],
+        header: Header,
+        event: DoneEvent,
+        redact: Redaction | None = None,
+    ):
         self._event = event
-        self._recorded = record_pointer(host.pointer, path, header=header, sync_event_at=event.address)
+        self._recorded = record_pointer(
+            host.pointer, path, header=header, sync_event_at=event.address, redact=redact
+        )
         host.Release()  # the recording pointer has a reference of its own
         self.pointer = self._recorded.pointer
 

@@ -36,6 +36,7 @@ from recorder.library import is_library
 from recorder.native_provider import TIMEOUT, NativeRun, record_native
 from recorder.provenance import captured
 from recorder.provider import current_folder_importable, module_version
+from recorder.redaction import Redaction
 from recorder.windows_job import Job
 
 __all__ = ["Isolated", "record_isolated"]
@@ -64,11 +65,13 @@ def record_isolated(
     timeout: float = TIMEOUT,
     callback: bool = True,
     overwrite: bool = False,
+    redact: str | None = None,
 ) -> Isolated:
     """`record_native` in a child process.
 
     `forward` names a host, native (`path/library.so:symbol`) or in Python (`module:factory`); `answers` are lists
-    of HRESULTs by method.  Raises what `record_native` raises, as SynctapeError.
+    of HRESULTs by method; `redact` is how words are taken out of the trace, None to leave them.  Raises what
+    `record_native` raises, as SynctapeError.
     """
     job = {
         "spec": spec,
@@ -79,6 +82,7 @@ def record_isolated(
         "timeout": timeout,
         "callback": callback,
         "overwrite": overwrite,
+        "redact": redact,
         "parent": os.getpid(),
     }
     with tempfile.TemporaryDirectory(prefix="synctape-") as folder:
@@ -177,6 +181,7 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
             timeout=job["timeout"],
             callback=job["callback"],
             overwrite=job["overwrite"],
+            redact=job["redact"] and Redaction(job["redact"]),
             target=target,
             provenance=captured(provider=job["spec"]),
         )

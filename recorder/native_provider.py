@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from recorder import com
 from recorder.apartment import Apartment
@@ -34,6 +34,9 @@ from recorder.provider import one_line, room_for
 from recorder.store import expose_store, load_store
 from recorder.trace import TraceReader
 from recorder.writer import live_header
+
+if TYPE_CHECKING:
+    from recorder.redaction import Redaction
 
 __all__ = ["TIMEOUT", "NativeRun", "record_native"]
 
@@ -83,6 +86,7 @@ def record_native(
     timeout: float = TIMEOUT,
     callback: bool = True,
     overwrite: bool = False,
+    redact: Redaction | None = None,
     **header: Any,
 ) -> NativeRun:
     """Run the provider `path/library.so:symbol` and record its calls to `path`, in this process.
@@ -92,6 +96,7 @@ def record_native(
     way; without both they are answered by `answers` (see ScriptedCallback).  `flags` become MAPISIB.ulFlags, 0 if
     None.  `timeout` is in seconds, for the whole; when it is over the provider goes on, unrecorded, and the run
     says what was waited for.  Without `callback` punkCallBack is NULL, which a provider copes with (P4).
+    `redact` takes the words out of all that gets into the file.
     `header` are further fields of the trace's Header.
 
     Raises LibraryError for a library that cannot be used and TraceError if the file cannot be made, both before
@@ -109,14 +114,14 @@ def record_native(
         event = DoneEvent()
         with room_for(path, overwrite):
             recorded: Recorded = (
-                Forwarding(host, path, facts, event)
+                Forwarding(host, path, facts, event, redact)
                 if host is not None
-                else Answering(inner, path, facts, event, answers)
+                else Answering(inner, path, facts, event, answers, redact)
             )
         try:
             run = _Session(sync, recorded, event, path, apartment, deadline).run(flags or 0, callback)
         except BaseException as error:
-            recorded.close(_reason(error))
+            recorded.close(_reason(error) if redact is None else type(error).__name__)
             raise
         patience = 0.0 if run.waiting else _PATIENCE
         return run

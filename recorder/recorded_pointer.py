@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import msgpack
 
@@ -28,6 +28,9 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
 from recorder.native import core_of
 from recorder.trace import describe_header
 from recorder.writer import TraceWriter, live_header, warn_once
+
+if TYPE_CHECKING:
+    from recorder.redaction import Redaction
 
 __all__ = ["RecordedPointer", "record_pointer"]
 
@@ -82,6 +85,7 @@ def record_pointer(
     sync_event: int | None = None,
     sync_event_at: int | None = None,
     clock: Sequence[int] | None = None,
+    redact: Redaction | None = None,
 ) -> RecordedPointer:
     """Record to a new file at `path` what is called on the pointer that this gives, and forward it to `inner`.
 
@@ -92,6 +96,9 @@ def record_pointer(
 
         with record_pointer(host, "run.tape", sync_event_at=ctypes.addressof(event)) as recorded:
             provider(recorded.pointer)
+
+    `redact` takes the words out of all that gets into the file; the compiled core cannot do that, and does not
+    record then.
 
     `clock` are readings, in nanoseconds, to take instead of a clock's: one at the start, one for each new thread,
     each enter and each leave.
@@ -109,8 +116,9 @@ def record_pointer(
     if header is None:
         header = live_header(interface=interface)
     core = core_of("recorder").module
-    recorded = _ThroughPython if core is None or not _fits(core, interface) else _Compiled
-    return recorded(_Wanted(address, path, interface, header, sync_event, sync_event_at, clock))
+    through_python = core is None or redact is not None or not _fits(core, interface)
+    recorded = _ThroughPython if through_python else _Compiled
+    return recorded(_Wanted(address, path, interface, header, sync_event, sync_event_at, clock, redact))
 
 
 class _Wanted(NamedTuple):
@@ -123,6 +131,7 @@ class _Wanted(NamedTuple):
     sync_event: int | None
     sync_event_at: int | None
     clock: Sequence[int] | None
+    redact: Redaction | None
 
 
 class _Owner:
@@ -153,6 +162,7 @@ class _ThroughPython(_Owner):
             clock=time.monotonic_ns if wanted.clock is None else iter(wanted.clock).__next__,
             sync_event=wanted.sync_event,
             sync_event_at=wanted.sync_event_at,
+            redact=wanted.redact,
         )
         callback = RecordingCallback(wrapped, interface=wanted.interface, writer=self._writer)
         self._exposed = callback.expose()

@@ -7,19 +7,24 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recorder.common_cli import Complaints, complain, write_lines
 
-__all__ = ["redact", "redact_option"]
+if TYPE_CHECKING:
+    from recorder.redaction import Redaction
+    from recorder.trace_input import TraceInput
+
+__all__ = ["Redactable", "redact", "redact_option"]
 
 
 def redact_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option --redact[=strict] of a command that `redactable` made: None, "texts" or "strict"."""
+    """The option --redact[=strict] of a `Redactable` command: its parameter `redact`, a Mode's value or None."""
     return click.option(
         "--redact",
         type=click.Choice(["texts", "strict"]),
@@ -49,15 +54,18 @@ def redact(path: str, output: str, strict: bool, force: bool) -> None:
 
     IN is a trace file, a file in text form, or a folder: then all *.tape below it go to the same places below the
     folder OUT.  Each word in a text becomes another one of the same length, in the same script and case; what is
-    no letter stays.  Equal texts of a trace become equal ones.  Nothing tells what they were: the key is not kept.
+    no letter stays.  Equal texts of a trace, or of the files of one recording, become equal ones.  Nothing tells
+    what they were: the key is not kept.
 
     Names of threads, programs, providers and hosts, messages of exceptions and unknown fields are replaced, too.
     Numbers, times, flags and the names of files stay.
     """
+    from recorder.encoding import GOES_ON
     from recorder.redaction import Mode, Redaction, redact_file
     from recorder.trace_input import TraceInput
 
-    complaints = Complaints()
+    mode, complaints = Mode.STRICT if strict else Mode.TEXTS, Complaints()
+    sessions: defaultdict[object, Redaction] = defaultdict(lambda: Redaction(mode))
     for source, target in _pairs(path, output):
         with complaints.caught(str(source)):
             trace = TraceInput(source)
@@ -65,12 +73,20 @@ def redact(path: str, output: str, strict: bool, force: bool) -> None:
                 complaints.add(f"{target}: is IN itself; give another name for OUT", str(target))
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            redact_file(trace, target, Redaction(Mode.STRICT if strict else Mode.TEXTS), overwrite=force)
+            session = _session(trace)
+            redact_file(trace, target, sessions[session] if session else Redaction(mode), overwrite=force)
             write_lines([f"{source} -> {target}: {'words and digits' if strict else 'words'} replaced"])
-            if trace.damage:
+            if trace.damage and trace.damage.reason != GOES_ON:
                 complain(f"warning: {source}: {trace.damage}; what is before it is in {target}")
     sys.stdout.flush()
     sys.exit(2 if complaints.count else 0)
+
+
+def _session(trace: TraceInput) -> object:
+    """What the files of one recording have in common; None for a trace on its own."""
+    with trace.source() as source:
+        session = source.header.provenance.get("session")
+    return session.get("id") if isinstance(session, dict) and isinstance(session.get("id"), str) else None
 
 
 def _pairs(path: str, output: str) -> Iterator[tuple[Path, Path]]:

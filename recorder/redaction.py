@@ -210,7 +210,7 @@ def redact_file(
             redaction.header(source.header),
             [redaction.thread(thread) for thread in threads],
             (redaction.event(event, interface) for event in source.events()),
-            lambda: source.damage is None,
+            lambda: source.damage,
             overwrite=overwrite,
         )
 

@@ -142,13 +142,14 @@ def write_events(
     header: Header,
     threads: Sequence[Thread],
     events: Iterable[Event],
-    whole: Callable[[], bool],
+    damage: Callable[[], TraceDamage | None],
     *,
     overwrite: bool = False,
 ) -> Path:
     """`write_trace` for a trace of any size, in constant memory.
 
-    `threads` are all of them; `whole` is asked after the last event: False for a trace that gets no end record.
+    `threads` are all of them; `damage` is asked for after the last event: a trace that has some gets no end
+    record, unless it only goes on in the next file.
     """
     with _new_file(path, overwrite=overwrite) as file:
         crc = 0
@@ -159,8 +160,9 @@ def write_events(
             file.write(record)
 
         _spell(sink, header, threads, events)
-        if whole():
-            file.write(end_record(crc, None))
+        found = damage()
+        if found is None or found.reason == GOES_ON:
+            file.write(end_record(crc, None if found is None else GOES_ON))
     return Path(path)
 
 

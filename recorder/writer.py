@@ -399,7 +399,8 @@ class TraceWriter:
     def stop(self, error: BaseException) -> None:
         """Recording cannot go on: warn once, keep what is there.  Never raises."""
         with contextlib.suppress(Exception):
-            reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+            told = "" if self.redact is not None else str(error)
+            reason = str(getattr(error, "strerror", None) or told) or type(error).__name__
             try:
                 stopped = self._end(reason)
             except OSError:  # not even an end record; the file reads as cut off

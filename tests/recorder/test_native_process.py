@@ -105,6 +105,33 @@ def test_forwarded_to_python_and_to_native_hosts(
 
 
 @pytest.mark.native
+@pytest.mark.parametrize("host", ["", "hosts:Host", "good_host"])
+def test_redacted(
+    provider: Callable[[str], str], example: Callable[[str], Path], tmp_path: Path, host: str
+) -> None:
+    """Answered by a script, by a host in Python, and by a native one, where the compiled core stands back."""
+    (tmp_path / "hosts.py").write_text(HOSTS)
+    target = f"{example(host)}:create" if host == "good_host" else host
+    arguments = (provider("create"), "-o", "run.tape", *(("--forward", target) if host else ()))
+    assert record(*arguments, cwd=tmp_path).returncode == 0
+    plain = read_trace(tmp_path / "run.tape")
+    assert record(*arguments, "--force", "--redact=strict", cwd=tmp_path).returncode == 0
+    trace = read_trace(tmp_path / "run.tape")
+    assert trace.header.redaction == "strict"
+    assert [call.method for call in trace.calls] == [call.method for call in plain.calls]
+    data = (tmp_path / "run.tape").read_bytes()
+    words = {
+        word
+        for call in plain.calls
+        for arg in call.args
+        if isinstance(arg, str)
+        for word in re.findall(r"^\w{4,}", arg)
+    }
+    assert words and not [word for word in words if word.encode() in data]
+    assert b"hosts" not in data and b"provider." not in data and b"good_host" not in data
+
+
+@pytest.mark.native
 def test_a_provider_in_python_and_a_native_host(example: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "syncs.py").write_text(
         "def sync(callback):\n    callback.Progress('x', 1, 1)\n    callback.Done(None, 0)\n"
