@@ -254,7 +254,10 @@ class Isolated(_Closing):
         while (start := len(runs)) < len(traces):
             reply = self._ask(lists.request(start, screen=False), timeout)
             runs += map(self._run_of, traces[start:], lists.results)
-            if isinstance(reply, Death):
+            if isinstance(reply, Death) and len(runs) == len(traces):  # what one of them left behind
+                if calls := len(traces[-1].calls):
+                    runs[-1] = self._died(traces[-1], replace(reply, position=(Phase.ENDING, calls - 1)))
+            elif isinstance(reply, Death):
                 runs.append(self._died(traces[len(runs)], _in_sequence(reply, len(runs))))
             elif reply is not None:
                 unpack_run(reply)  # raises TargetError
@@ -272,7 +275,9 @@ class Isolated(_Closing):
             if reply is None and len(screen.ends) + len(screen.lists.results) >= len(screen.many):
                 return  # and is unpacked when there is time
             ends = screen.unpacked()
-            if isinstance(reply, Death):
+            if isinstance(reply, Death) and len(ends) == len(screen.many):  # what one of them left behind
+                ends[-1] = replace(reply, position=(Phase.ENDING, 0))
+            elif isinstance(reply, Death):
                 death = _in_sequence(reply, len(ends))
                 if death.position[0] == Phase.MAKING:
                     raise self._no_instance(death)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from sequences import ABORT, GOOD, NULL_READ, calls, limits_memory, trace
 
-from recorder.calls import SYNC_EVENT, Call, Header, Opaque, Outcome, Trace
+from recorder.calls import SYNC_EVENT, Call, Header, Opaque, Outcome, OutcomeKind, Trace
 from recorder.native import SWITCH
 from replayer.isolation import Here, Isolated, Limits, Player, open_player, place_in, target_frames
 from replayer.oracles import Judge
 from replayer.player import PlayOptions, Run
+from replayer.sandbox import Death
 from replayer.target import TargetError, load_target
 
 Isolate = Callable[[str], Player]
@@ -332,6 +333,24 @@ def test_open_player_gives_either(isolate: bool) -> None:
     with open_player("targets.clean:Host", isolate=isolate, options=PlayOptions(), limits=Limits(5)) as player:
         assert player.spec == "targets.clean:Host"
         assert kinds(player.play(calls(*GOOD))) == ["returned"] * 4
+
+
+def test_a_process_that_dies_when_all_of_a_batch_is_played_died_after_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a thread that the target has left behind."""
+    with Isolated("targets.clean:Host") as player:
+        asked = player._ask
+
+        def dies(payload: object, timeout: float | None) -> object:
+            assert asked(payload, timeout) is None
+            return Death(OutcomeKind.CRASHED, "exit code 9")
+
+        player.play(trace(*GOOD))
+        monkeypatch.setattr(player, "_ask", dies)
+        runs = list(player.play_many([trace(*GOOD)] * 2))
+    assert [kinds(run)[-1] for run in runs] == ["returned", "crashed"]
+    assert outcome(runs[1], 3).detail == "exit code 9, after it returned"
 
 
 # ----------------------------------------------------------------------------------------------------- stacks
