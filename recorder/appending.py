@@ -191,7 +191,8 @@ class AppendFile:
         base = end - end % mmap.ALLOCATIONGRANULARITY
         self._size = min(self._size * 2, _LARGEST_WINDOW)
         wanted = self._size if self.limit is None else min(self._size, max(self.limit - base, 0))
-        size = max(wanted, (end - base + needed + 0xFFFF) & ~0xFFFF)
+        step = 0xFFFF if self.limit is None else 0xFFF  # past a limit the next call is to ask whether it is due
+        size = max(wanted, (end - base + needed + step) & ~step)
         try:
             self._allocate(full, base + size)
             window = mmap.mmap(self._fd, size, offset=base)

@@ -82,6 +82,18 @@ def test_windows_grow(tmp_path: Path) -> None:
     assert len(set(sizes)) < 9  # 256 KiB, 512 KiB ... 16 MiB
 
 
+def test_past_its_limit_a_file_grows_by_no_more_than_it_needs(tmp_path: Path) -> None:
+    file = AppendFile(os.fspath(tmp_path / "a"), limit=1 << 16)
+    record = b"x" * 100
+    while not file.due:
+        file.append(record)
+    for _ in range(10):  # the calls that are still open end
+        file.append(record)
+    assert file.due
+    assert (tmp_path / "a").stat().st_size <= (1 << 16) + (1 << 13)
+    file.close(lambda crc: END)
+
+
 @pytest.mark.parametrize("gil", [True, False])
 def test_threads_lose_nothing(
     tmp_path: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch, gil: bool

@@ -16,7 +16,7 @@ from recorder.trace import read_trace
 
 PROVIDER = """
 def long(callback):
-    for number in range(22_000):
+    for number in range(30_000):
         callback.Progress(f"Zyxwvut {number % 200}", number % 1000, 1000)
     callback.Done(None, 0)
 
