@@ -21,6 +21,8 @@ from typing import Any
 import msgpack
 
 from recorder.callback import RecordingCallback
+from recorder.redaction import Redaction
+from recorder.session import Bounds
 from recorder.trace import TraceReader
 
 ROUNDS, BATCH, SIZED_CALLS = 40, 10_000, 1_000_000
@@ -103,6 +105,28 @@ def per_call(folder: Path) -> Iterator[tuple[str, float]]:
         yield name, statistics.median(values[2:])
 
 
+def kept(folder: Path) -> Iterator[tuple[str, float]]:
+    """The time of calls recorded in bounded ways as a multiple of that of calls recorded to one file."""
+    one = RecordingCallback(Host(), folder / "one.tape")
+    others = {
+        "several files of 8 MiB in all": RecordingCallback(Host(), folder / "a.tape", bounds=Bounds(8 << 20)),
+        "a ring of 8 MiB, redacted": RecordingCallback(
+            Host(), folder / "b.tape", bounds=Bounds(8 << 20, keep_first=False), redact=Redaction()
+        ),
+    }
+    ratios: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        calls = [(TEXTS[n % 200], n, 2000) for n in range(BATCH)]
+        reference = cpu(lambda calls=calls: progress(one, calls))  # type: ignore[misc]
+        for name, callback in others.items():
+            cost = cpu(lambda callback=callback, calls=calls: progress(callback, calls))  # type: ignore[misc]
+            ratios.setdefault(name, []).append(cost / reference)
+    for callback in (one, *others.values()):
+        callback.close()
+    for name, values in ratios.items():
+        yield name, statistics.mean(values[2:])  # not the median: changes of files are rare and count
+
+
 def sized(folder: Path) -> Path:
     """A file of many calls as a large sync makes them."""
     path = folder / "sized.tape"
@@ -149,6 +173,9 @@ def main() -> None:
         print("Enter and leave together, as a multiple of a bare forward")
         for case, ratio in per_call(folder):
             print(f"  {case:<32}{ratio:8.1f}")
+        print("Seen texts, enter and leave together, as a multiple of recording to one file")
+        for case, ratio in kept(folder):
+            print(f"  {case:<32}{ratio:8.2f}")
         path = sized(folder)
         data = path.read_bytes()
         print(f"Bytes for each Progress call, both events ({SIZED_CALLS:,} calls, {len(TEXTS):,} texts)")
