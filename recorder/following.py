@@ -25,9 +25,10 @@ from recorder.decoding import DECODE_ERRORS, Decoder
 from recorder.encoding import GOES_ON, MAGIC
 from recorder.errors import TraceError
 from recorder.records import UNSOUND, Cut, Records
+from recorder.session_input import parts
 from recorder.trace import read_header
 
-__all__ = ["PATIENCE", "Begun", "Ended", "Finished", "Quiet", "Seen", "follow", "numbered"]
+__all__ = ["PATIENCE", "Begun", "Ended", "Finished", "Quiet", "Seen", "follow"]
 
 PATIENCE = 20
 """Looks for which a record may be torn before that is taken for damage."""
@@ -82,10 +83,10 @@ def follow(path: str | os.PathLike[str]) -> Iterator[Seen]:
     Raises TraceError for a file that is there and is no trace.
     """
     path = Path(path)
-    while not (path.exists() or (found := numbered(path))):
+    while not (path.exists() or (found := parts(path))):
         yield Quiet(f"{path} is not there yet")
     if not path.exists():
-        path = found[-1]
+        _, path = found[-1]
     earlier: list[Iterator[Seen]] = []  # files that new calls no longer go to, with calls that have not ended
     while True:
         file = _File(path)
@@ -121,30 +122,13 @@ def _ends(past: Iterator[Seen]) -> Iterator[Seen]:
             yield item
 
 
-def numbered(path: Path) -> list[Path]:
-    """The files that a recording to `path` was split into, in their order: run.0001.tape, ... for run.tape."""
-    try:
-        names = os.listdir(path.parent)
-    except OSError:
-        return []
-    parts = (found for name in names if (found := _NUMBERED.fullmatch(name)))
-    own = sorted((int(p[2]), p[0]) for p in parts if p[1] == path.stem and (p[3] or "") == path.suffix)
-    return [path.with_name(name) for _, name in own]
-
-
 def _next(path: Path) -> Path | None:
     """The file that goes on where a numbered one ended; some between them may have been dropped."""
     found = _NUMBERED.fullmatch(path.name)
     if not found:
         return None
-    parts = numbered(path.with_name(found[1] + (found[3] or "")))
-    later = [part for part in parts if _number(part) > int(found[2])]
-    return later[0] if later else None
-
-
-def _number(path: Path) -> int:
-    found = _NUMBERED.fullmatch(path.name)
-    return int(found[2]) if found else 0
+    whole = path.with_name(found[1] + (found[3] or ""))
+    return next((part for number, part in parts(whole) if number > int(found[2])), None)
 
 
 class _Torn(Exception):
