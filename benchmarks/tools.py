@@ -134,7 +134,7 @@ def libfuzzer(host: Host, seed: int, limit: float, setup: Setup, *flags: str) ->
         # it counts whole seconds: what it finds beyond the limit does not count
         command = [str(program), f"-seed={seed}", f"-max_total_time={math.ceil(limit)}", *fixed, *flags]
         began = time.monotonic_ns()
-        environment = {**os.environ, "REPORT": str(report)}
+        environment = {**os.environ, "REPORT": str(report), "ASAN_OPTIONS": "detect_leaks=0"}
         done = subprocess.run(
             command, env=environment, cwd=scratch, capture_output=True, timeout=limit + _GRACE, check=False
         )
