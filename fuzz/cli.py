@@ -480,7 +480,7 @@ def _reproduce(summary: Summary, verdict: Verdict, *, spec: str) -> str:
 
 @click.command()
 @click.option("--keep", type=click.Path(), help="Work in this folder and leave it; default a temporary one.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=12, show_default=True)
 def demo(keep: str | None, seed: int) -> None:
     """The whole way in under 20 seconds: record, check, replay, fuzz, minimise, replay again."""
     from fuzz.demo import run_demo

@@ -215,8 +215,10 @@ class CampaignFolder:
                 target={"spec": self.spec},
                 provenance={**made, "kept": self._kept, "feedback": pack(about)},
             )
-            name = f"{digest(calls, self.interface)}.tape"
-            write_trace(Trace.from_calls(calls, header), folder / name, overwrite=True)
+            file = folder / f"{digest(calls, self.interface)}.tape"
+            if file.exists():  # the same calls were kept before, for something else: others led to it
+                file = file.with_stem(f"{file.stem}-{self._kept}")
+            write_trace(Trace.from_calls(calls, header), file, overwrite=True)
             self._kept += 1
 
     def _origins(self) -> dict[str, Origin]:

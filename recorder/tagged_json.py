@@ -92,7 +92,7 @@ def _tagged(tag: str, text: str) -> str:
 def parse(text: str) -> Any:
     """What `spell` spelled.  Raises ValueError."""
     try:
-        return json.loads(text, object_hook=_untagged, parse_constant=_no_constant)
+        return json.loads(text.rstrip(), object_hook=_untagged, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at its character {error.pos + 1})") from None
 

@@ -20,7 +20,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         said: list[str] = []
         patch.setattr("click.echo", lambda message="", **options: said.append(str(message)))
         patch.setattr("click.secho", lambda message="", **options: said.append(str(message)))
-        assert demo.run_demo(folder, 1) == 0
+        assert demo.run_demo(folder, 12) == 0
     return folder, "\n".join(said)
 
 

@@ -395,10 +395,10 @@ def test_what_is_replaced_comes_back_if_nothing_takes_its_place(
     path = tmp_path / "run.tape"
     path.write_text("precious")
 
-    def no_writer(*args: object) -> object:
+    def no_writer(*args: object, **options: object) -> object:
         raise TraceError("cannot be written: disk full", path=path)
 
-    monkeypatch.setattr("recorder.provider.TraceWriter", no_writer)
+    monkeypatch.setattr("recorder.provider.open_writer", no_writer)
     with pytest.raises(TraceError, match="disk full"):
         record(_three_calls, path, overwrite=True)
     assert path.read_text() == "precious"
