@@ -131,7 +131,7 @@ class Dovecot:
     ):
         self.folder = Path(tempfile.mkdtemp(prefix="dovecot-", dir="/tmp"))  # UNIX sockets have short paths
         self.folder.chmod(0o755)  # as root, the mail's owner has to get through
-        self.port, self.tls_port = free_port(), free_port()
+        self.port, self.tls_port = free_ports(2)
         self._owner = _Owner.of_this_process()
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("run", "home"):
@@ -254,9 +254,17 @@ def version() -> str:
 
 def free_port() -> int:
     """A port of 127.0.0.1 where nobody listens just now."""
-    with socket.socket() as unused:
-        unused.bind((HOST, 0))
-        return int(unused.getsockname()[1])
+    (port,) = free_ports(1)
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ones."""
+    with contextlib.ExitStack() as stack:
+        unused = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in unused:
+            each.bind((HOST, 0))
+        return [int(each.getsockname()[1]) for each in unused]
 
 
 def certificate(folder: Path, *, name: str = f"IP:{HOST}", days: int = 1) -> tuple[Path, Path]:

@@ -240,7 +240,7 @@ def test_the_installed_command_follows_a_recording(tmp_path: Path) -> None:
             for number in range(3):
                 callback.Progress("Folder", number, 2)
                 if number == 0:
-                    assert process.stdout.readline().startswith("call ")
+                    assert process.stdout.readline().lstrip().startswith("call ")
                 assert f'Progress("Folder", {number}, 2)' in process.stdout.readline()
         rest, _ = process.communicate(timeout=60)
         assert rest == f"{path} has ended after 3 calls\n"
