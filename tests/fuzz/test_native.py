@@ -343,9 +343,9 @@ def test_what_was_fresh_and_now_kills_does_not_end_the_search(
     noted.write_bytes(b"")
     monkeypatch.setenv("HARMFUL", str(noted))
     options = {"batch": 100, "minimise_tries": 20}
-    progress = search(f"{library(source)}:create", 800, level=Level.HOSTILE, **options).progress
+    progress = search(f"{library(source)}:create", 4000, level=Level.HOSTILE, **options).progress
     assert noted.stat().st_size == 4
-    assert progress.runs == 800 and progress.deaths > 3 and progress.kept > 2
+    assert progress.runs == 4000 and progress.deaths > 3 and progress.kept > 2
 
 
 def test_the_bytes_of_a_batch_are_bounded(

@@ -46,7 +46,7 @@ def search(library: Path, runs: int, **options: object) -> Summary:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_a_deep_bug_is_found(command: str, tmp_path: Path) -> None:
-    summary = search(covered(command, tmp_path, "deep"), 60_000, exit_first=True)
+    summary = search(covered(command, tmp_path, "deep"), 300_000, exit_first=True)
     (found,) = summary.found
     assert found.finding.code == ("X13" if "address" in command else "X1")
     *opening, last = found.calls
