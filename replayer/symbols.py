@@ -48,7 +48,7 @@ def symbols_of(path: str) -> Symbols:
             return Symbols(_elf(data))
         if data.startswith(b"MZ"):
             return Symbols(_pe(data))
-    except (OSError, ValueError, struct.error, IndexError):
+    except (OSError, ValueError, OverflowError, struct.error, IndexError):
         pass
     return Symbols([])
 

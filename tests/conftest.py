@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from replayer.isolation import Player
@@ -20,6 +21,9 @@ TESTS = Path(__file__).parent
 
 if str(TESTS) not in sys.path:
     sys.path.append(str(TESTS))  # at the end: the floors' own folders here must not hide the floors
+
+settings.register_profile("fixed", derandomize=True, database=None)  # the same examples in each run
+settings.load_profile("fixed")
 
 for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(name, None)  # what is printed is the same wherever tests run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sequences import GOOD, trace
 
@@ -103,6 +103,7 @@ def test_names_of_cpp(name: str, shown: str) -> None:
 
 
 @given(st.binary(max_size=300))
+@example(bytes(41) + b"\x80" + bytes(12) + b"\x01" + bytes(15))  # a section further on than an index can be
 def test_files_that_are_no_libraries_have_no_symbols(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
