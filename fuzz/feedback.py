@@ -61,14 +61,8 @@ def dimensions(instance: Any) -> dict[str, Value]:
                 _add(str(name), value, _DEPTH, found)
         else:
             for name, value in _attributes(instance):
-                kind = type(value)
-                if kind in _SIMPLE:
+                if type(value) in _SIMPLE:
                     found[name] = value
-                elif kind in _SEQUENCES and len(found) < _DIMENSIONS:  # as _add does, sooner
-                    length, last = _OF_SEQUENCE[name]
-                    found[length] = len(value)
-                    if value:
-                        _add(last, value[-1], _DEPTH - 1, found)
                 else:
                     _add(name, value, _DEPTH, found)
     except Exception:  # a state() that fails, or changes while it is looked at
