@@ -193,14 +193,14 @@ class Triage:
         while lower := self._minimise(failure, found):
             failure, found = lower, self._found(lower)
         if not found.failed and found.calls != found.original:
-            self._put_back(found)
+            self._put_back(found, failure)
         self._learn(found, failure)
         self._kept(found)
 
-    def _put_back(self, found: Found) -> None:
+    def _put_back(self, found: Found, failure: _Failure) -> None:
         """What is minimal does not fail again: chance had it.  The sequence as it was found may."""
         minimal, finding, run, tries = found.calls, found.finding, found.run, found.tries
-        found.calls = found.original
+        found.calls = _lived(failure.finding, failure.calls)
         self._fails_again(found, finding)
         if not found.failed:
             found.calls, found.finding, found.run, found.tries = minimal, finding, run, found.tries + tries
@@ -247,7 +247,7 @@ class Triage:
         bucket, level = failure.finding.bucket, failure.finding.level
 
         def took(finding: Finding, candidate: list[Call], run: Run) -> None:
-            found.finding, found.calls, found.run = finding, candidate, run
+            found.finding, found.calls, found.run = finding, _lived(finding, candidate), run
 
         def met(other: Finding, candidate: list[Call], run: Run) -> None:
             seen = _Failure(other, candidate, run, failure.origin, failure.original)
@@ -276,6 +276,11 @@ class Triage:
         number = failure.finding.number
         if found.finding.oracle in _ENDS_PROCESS and len(found.calls) == 1 and number < len(failure.calls):
             self.deadly += [call for call in (found.calls[0], failure.calls[number]) if call not in self.deadly]
+
+
+def _lived(finding: Finding, calls: list[Call]) -> list[Call]:
+    """The calls that were made: none after the one that ended or hung the process."""
+    return calls[: finding.number + 1] if finding.oracle in _ENDS_PROCESS else calls
 
 
 def _replay_options(finding: Finding, options: CampaignOptions) -> tuple[str, ...]:

@@ -323,6 +323,49 @@ def test_what_does_not_fail_each_time_is_marked_or_only_counted() -> None:
     assert not sure.flaky and sure.failed == sure.tries == 2
 
 
+DIES_NOW_AND_THEN = """
+import os
+from pathlib import Path
+
+COUNTED = Path(os.environ["COUNTED"])
+
+
+class Host:
+    late = False
+
+    def Progress(self, text, index, maximum):
+        if self.late:
+            with COUNTED.open("ab") as counted:
+                counted.write(b".")
+            if COUNTED.stat().st_size % 3 == 1:
+                os.abort()
+        return 0
+
+    def Error(self, result, text):
+        return 0
+
+    def Done(self, handle, result):
+        self.late = True
+        return 0
+"""
+
+
+def test_a_sequence_that_ends_its_process_now_and_then_holds_no_call_behind_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each third late Progress aborts: whatever the minimiser tries last, calls behind it were never made."""
+    (tmp_path / "dies_now_and_then.py").write_text(DIES_NOW_AND_THEN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
+    seen = trace(AT_END, NULL_TEXT, AT_END, AT_END, NULL_TEXT, AT_END)
+    for seed in range(1, 4):
+        options = CampaignOptions(seed=seed, max_time=60, max_runs=30, timeout=5.0)
+        found = one(Campaign("dies_now_and_then:Host", [("seen", seen)], options).run(), ABORT_CODE)
+        assert found.flaky and found.finding.number == len(found.calls) - 1, lines(found)
+        assert lines(found)[-1].startswith("Progress(")
+        (tmp_path / "counted").write_bytes(b"." * seed)
+
+
 def test_an_interrupted_minimising_leaves_what_it_has(tmp_path: Path) -> None:
     ticks = 0
 
