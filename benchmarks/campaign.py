@@ -57,7 +57,7 @@ class Host:
 def bare(sequences: list[list[Call]]) -> None:
     for calls in sequences:
         host = Host()
-        for method, args, _, _ in calls:
+        for method, args, _, _, _ in calls:
             getattr(host, method)(*args)
 
 

@@ -15,7 +15,7 @@ def with_argument(call: Call, position: int, value: Argument) -> Call:
     """The call with one argument changed."""
     args = call.args
     changed = (*args[:position], value, *args[position + 1 :])
-    return _new(Call, (call.method, changed, call.thread, call.time_ns))
+    return _new(Call, (call.method, changed, *call[2:]))
 
 
 def with_two(call: Call, one: int, value: Argument, other: int, second: Argument) -> Call:
@@ -23,7 +23,7 @@ def with_two(call: Call, one: int, value: Argument, other: int, second: Argument
     args = list(call.args)
     args[one] = value
     args[other] = second
-    return _new(Call, (call.method, tuple(args), call.thread, call.time_ns))
+    return _new(Call, (call.method, tuple(args), *call[2:]))
 
 
 def end_of(calls: Sequence[Call], terminal: Collection[str]) -> int:

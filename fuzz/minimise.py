@@ -271,7 +271,7 @@ class _Shrinker:
 
     def _simplify_each(self) -> None:
         for number in range(len(self.calls)):
-            method, args, _, _ = self.calls[number]
+            method, args = self.calls[number][:2]
             for position, value in enumerate(args):
 
                 def put(old: Argument, new: Argument, number: int = number, position: int = position) -> bool:

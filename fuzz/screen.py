@@ -113,7 +113,7 @@ class Screen:
         late = LateEffects(self._terminal) if self._shows else None
         try:
             if self._invariant or late is not None or after is not None:
-                for method, args, _, _ in left:
+                for method, args, _, _, _ in left:
                     answer = table[method](*args)
                     if answer is not None and answer is not _S_OK:
                         odd.append((method, answer))
@@ -127,7 +127,7 @@ class Screen:
                         self.returned -= operator.length_hint(left)
                         break
             else:
-                for method, args, _, _ in left:
+                for method, args, _, _, _ in left:
                     answer = table[method](*args)
                     if answer is not None and answer is not _S_OK:
                         odd.append((method, answer))

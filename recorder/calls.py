@@ -69,12 +69,17 @@ Argument = None | int | str | Handle | float | bytes | Opaque
 
 
 class Call(NamedTuple):
-    """One invocation.  `thread` is the trace's own thread number, `time_ns` counts from the trace's start."""
+    """One invocation.  `thread` is the trace's own thread number, `time_ns` counts from the trace's start.
+
+    `switches` are the change points of a scheduled call (docs/threads.md): n says that before its n-th step its
+    thread drops below all others, -n that at its n-th occasion its thread makes its next call, nested in this one.
+    """
 
     method: str
     args: tuple[Argument, ...] = ()
     thread: int = 0
     time_ns: int = 0
+    switches: tuple[int, ...] = ()
 
 
 class OutcomeKind(enum.StrEnum):
@@ -154,7 +159,8 @@ class Header:
     """What a trace says of itself; docs/trace-format.md gives every field.
 
     `created_ns` anchors the trace's start to the wall clock (ns since 1970 UTC, 0 if unknown).  `tick_ns` is
-    the clock step that times are multiples of.  `extra` keeps fields of newer versions as they were.
+    the clock step that times are multiples of.  `scheduled`: calls of several threads run at the same time, as
+    threads and switches say.  `extra` keeps fields of newer versions as they were.
     """
 
     interface: Interface = IMAPI_SYNC_PROGRESS_CALLBACK
@@ -163,6 +169,7 @@ class Header:
     pointer_size: int = 8
     sync_flags: int | None = None
     redaction: str | None = None
+    scheduled: bool = False
     process: Mapping[str, Any] = field(default_factory=dict)
     target: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

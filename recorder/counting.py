@@ -74,7 +74,7 @@ class Count:
 
     def enter(self, number: int, call: Call) -> None:
         found = self.found
-        name, args, thread, time_ns = call
+        name, args, thread, time_ns, _ = call
         if found.calls == 0:
             self.first = self.last = self.end = time_ns
         found.calls += 1

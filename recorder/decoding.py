@@ -46,6 +46,7 @@ HEADER_FIELDS: dict[str, tuple[type, ...]] = {
     "pointer_size": (int,),
     "sync_flags": (int, type(None)),
     "redaction": (str, type(None)),
+    "scheduled": (bool,),
     "process": (dict,),
     "target": (dict,),
     "provenance": (dict,),
@@ -101,6 +102,7 @@ class Decoder:
         self._open: dict[int, list[int]] = {}  # thread -> numbers of its open calls
         self._number = 0  # of the next call
         self._returns: dict[int, Outcome] = {}  # ticks -> a plain S_OK
+        self._switches: dict[int, tuple[int, ...]] = {}  # thread -> those of its next call
         self.ended = False
         self.crc = 0
         self.stopped: str | None = None
@@ -131,7 +133,7 @@ class Decoder:
                     args = arguments(record) if len(record) == length else None
                 except DECODE_ERRORS:
                     args = None
-                if args is None or type(ticks := record[1]) is not int:
+                if args is None or self._switches or type(ticks := record[1]) is not int:
                     yield self._enter(record)
                 else:
                     thread = record[2]
@@ -139,7 +141,7 @@ class Decoder:
                     number = self._number
                     self._number = number + 1
                     open_calls[thread].append(number)
-                    yield new(Enter, (number, new(Call, (name, args, thread, now * tick))))
+                    yield new(Enter, (number, new(Call, (name, args, thread, now * tick, ()))))
             elif (event := self._other(record)) is not None:
                 yield event
             elif self.ended:
@@ -157,6 +159,8 @@ class Decoder:
             self._text(record)
         elif kind == Kind.THREAD:
             self._thread(record)
+        elif kind == Kind.SWITCHES:
+            self._switch(record)
         elif kind == Kind.END:
             self.crc = _integer(record[1])
             self.stopped = None if record[2] is None else spelled_text(record[2])
@@ -186,6 +190,12 @@ class Decoder:
         self._clocks[number] = ticks
         self._open[number] = []
 
+    def _switch(self, record: Any) -> None:
+        thread = _integer(record[1])
+        if thread not in self._clocks:
+            raise ValueError("no such thread")
+        self._switches[thread] = tuple([_integer(switch) for switch in record[2]])
+
     def _enter(self, record: Any) -> Enter:
         method = self._methods[record[0] - Kind.ENTER]
         ticks, thread = _integer(record[1]), _integer(record[2])
@@ -201,7 +211,8 @@ class Decoder:
         number = self._number
         self._number = number + 1
         self._open[thread].append(number)
-        return Enter(number, Call(method.name, args, thread, now * self._tick))
+        switches = self._switches.pop(thread, ())
+        return Enter(number, Call(method.name, args, thread, now * self._tick, switches))
 
     def _leave(self, record: Any) -> Leave:
         outcome = self.outcome(record)

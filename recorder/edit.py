@@ -236,8 +236,8 @@ class _Reader:
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise ValueError(f"not a record in msgpack ({error or type(error).__name__})") from None
         kind = record[0] if type(record) is tuple and record else None
-        if type(kind) is not int or not Kind.FAIL < kind < Kind.ENTER:
-            raise ValueError("not a record of a kind that this version does not know (5 to 15)")
+        if type(kind) is not int or not Kind.SWITCHES < kind < Kind.ENTER:
+            raise ValueError("not a record of a kind that this version does not know (6 to 15)")
         self._others.append((len(self._events), packed))
 
     def _end(self, value: dict[str, Any]) -> None:

@@ -63,6 +63,7 @@ class Kind:
     THREAD = 2
     LEAVE = 3
     FAIL = 4
+    SWITCHES = 5
     ENTER = 16
 
 
@@ -165,6 +166,10 @@ class Encoder:
     def enter(self, slot: int, ticks: int, thread: int, spelled: Sequence[Any]) -> None:
         """A call begins, `ticks` after the last call that began on its thread."""
         self.record(Kind.ENTER + slot, ticks, thread, *spelled)
+
+    def switches(self, thread: int, switches: Sequence[int]) -> None:
+        """The change points of the call that the thread's next enter begins."""
+        self.record(Kind.SWITCHES, thread, list(switches))
 
     def leave(self, ticks: int, thread: int, outcome: Outcome, back: int = 0) -> None:
         """A call ends, `ticks` after it began; of its thread's open calls `back` began later."""

@@ -47,7 +47,7 @@ def describe_header(header: Header) -> dict[str, Any]:
 
     Raises TraceError if it is larger than a trace holds.
     """
-    fields = {name: getattr(header, name) for name in HEADER_FIELDS}
+    fields = {name: getattr(header, name) for name in HEADER_FIELDS if name != "scheduled" or header.scheduled}
     described: dict[str, Any]
     try:
         described = _plain({"interface": header.interface.describe(), **fields, **header.extra})
@@ -102,6 +102,8 @@ def _spell(
                     raise ValueError("a negative thread")
                 now = call.time_ns // tick
                 spelled = encoder.arguments(method.inputs, call.args)
+                if call.switches:
+                    encoder.switches(call.thread, call.switches)
                 encoder.enter(interface.slot[method.name], now - clocks[call.thread], call.thread, spelled)
                 clocks[call.thread] = now
                 open_calls[call.thread].append(event.number)

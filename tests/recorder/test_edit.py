@@ -101,7 +101,7 @@ def test_odd_things_come_back_byte_by_byte(tmp_path: Path) -> None:
         'Done(opaque("list", "[]"), sync-event, 1.0) ...',
     ]
     records = [
-        msgpack.packb([5, "later", {1: -float("nan")}]),
+        msgpack.packb([6, "later", {1: -float("nan")}]),
         msgpack.packb([15, msgpack.ExtType(3, b"x"), [b"\x00"]]),
     ]
     comes_back(tmp_path / "a.tape", dump_trace(from_text("\n".join(["synctape 1", *lines])), enumerate(records)))

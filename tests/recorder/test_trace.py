@@ -37,7 +37,7 @@ from recorder.calls import (
 )
 from recorder.encoding import Encoder, checked, end_record
 from recorder.errors import TraceError
-from recorder.trace import TraceReader, dump_trace, load_trace, read_trace, write_trace
+from recorder.trace import TraceReader, describe_header, dump_trace, load_trace, read_trace, write_trace
 
 # --- any trace at all ----------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ def test_records_and_fields_of_later_versions_are_skipped() -> None:
     data = checked(msgpack.packb(["synctape", 1, fields, "more"]))
     for record in (
         [2, 0, 0, 7, "main", "more"],
-        [5, "a new kind", {"x": [1, 2]}],
+        [6, "a new kind", {"x": [1, 2]}],
         [1, 1, "Inbox", "more"],
         [15],
         [19, 5, 0, 1, 1, 2],
@@ -691,3 +691,33 @@ def test_long_texts_are_read() -> None:
     loaded = load_trace(dump_trace(trace))
     assert loaded.calls == trace.calls
     assert loaded.damage is None
+
+
+# --- schedules -----------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.lists(st.integers(-(2**40), 2**40), max_size=5), st.booleans()), max_size=8
+    )
+)
+def test_a_schedule_comes_back_on_the_calls_it_belongs_to(drawn: list[tuple[int, list[int], bool]]) -> None:
+    """The calls may overlap: what an enter says of switches is that of its own thread."""
+    events: list[Event] = []
+    for number, (thread, switches, _) in enumerate(drawn):
+        events.append(Enter(number, Call("Progress", (None, 0, 1), thread, 0, tuple(switches))))
+    events += [Leave(number, Outcome()) for number in range(len(drawn))]
+    trace = Trace(Header(scheduled=True), tuple(events), (Thread(),) * 4)
+    again = load_trace(dump_trace(trace))
+    assert again.header.scheduled and again.events == trace.events and again.damage is None
+
+
+def test_a_trace_that_is_not_scheduled_does_not_say_so() -> None:
+    assert "scheduled" not in describe_header(Header())
+    assert not load_trace(dump_trace(Trace())).header.scheduled
+
+
+def test_switches_of_an_unknown_thread_are_damage() -> None:
+    data = dump_trace(Trace(events=()))
+    cut = data[: data.index(b"\x93\x00\xce")] + checked(msgpack.packb([5, 9, [1]]))
+    assert "no such thread" in str(load_trace(cut).damage)

@@ -113,7 +113,7 @@ def test_the_end_record_is_spelled_as_the_page_says() -> None:
 
 
 def test_the_page_names_every_field_type_outcome_and_limit() -> None:
-    assert re.findall(r"^\| `(\w+)` \| (?:int|map|int or nil|str or nil)[,|\s]", PAGE, re.M) == [
+    assert re.findall(r"^\| `(\w+)` \| (?:int|map|bool|int or nil|str or nil)[,|\s]", PAGE, re.M) == [
         "interface",
         *HEADER_FIELDS,
     ]
