@@ -1,0 +1,121 @@
+"""The samples for threads are what they say: the wrong ones are right for calls one after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sequences import CALLBACK, calls
+
+from recorder.contract import contract_of
+from replayer.oracles import Judge
+from replayer.player import play
+from replayer.target import load_target
+
+WRONG = (
+    "callback_under_lock",
+    "checks_then_acts",
+    "closes_in_a_race",
+    "drained_after_done",
+    "lazy_list",
+    "lock_order",
+    "unlocked_pair",
+)
+CORRECT = ("one_consumer", "one_lock", "snapshots")
+
+EVERYTHING = (
+    'Progress("Inbox", 0, 2)',
+    'Error(E_FAIL, "one")',
+    "Progress(NULL, 1, 2)",
+    "Error(S_FALSE, NULL)",
+    'Progress("Outbox", 0, 0)',
+    "Done(sync-event, S_OK)",
+    "Done(sync-event, E_FAIL)",
+    'Error(E_FAIL, "late")',
+    "Progress(NULL, 9, 9)",
+    "Done(handle(1), S_OK)",
+)
+
+
+def host(name: str) -> Any:
+    return load_target(f"targets.threads.{name}:Host", CALLBACK).instance().object
+
+
+@pytest.mark.parametrize("name", [*WRONG, *CORRECT])
+def test_nothing_is_wrong_with_one_call_after_the_other(name: str) -> None:
+    judge = Judge(contract_of(CALLBACK), slow=5)  # a busy machine is not the host's fault
+    target = load_target(f"targets.threads.{name}:Host", CALLBACK)
+    spread = [call._replace(thread=number % 3) for number, call in enumerate(calls(*EVERYTHING))]
+
+    assert judge.findings(play(spread, target)) == []
+
+
+class Handle:
+    """A handle that counts how often it was closed, and lets the provider call meanwhile."""
+
+    def __init__(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.meanwhile, self.closed = meanwhile, 0
+
+    def close(self) -> None:
+        self.closed += 1
+        self.meanwhile()
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_a_correct_one_loses_nothing_between_real_threads(name: str) -> None:
+    correct, together = host(name), threading.Barrier(4)
+    handles = [Handle() for _ in range(4)]
+
+    def sync(number: int) -> None:
+        together.wait()
+        for index in range(25):
+            correct.Progress(f"thread {number}" if index % 5 == 0 else None, index, 100 + index)
+            correct.Error(number, None)
+        before = correct.state()["problems"]
+        together.wait()
+        assert before <= correct.state()["problems"] == 100
+        correct.Done(handles[number], number)
+        correct.Progress("late", 1, 1)
+        correct.Error(number, None)
+
+    failed: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            sync(number)
+        except BaseException as error:
+            failed.append(error)
+            together.abort()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    state = correct.state()
+    assert failed == []
+    assert [handle.closed for handle in handles] == [number == state["result"] for number in range(4)]
+    index, maximum = state["position"]
+    assert (state["problems"], maximum - index) == (100, 100) and state["text"].startswith("thread ")
+
+
+@pytest.mark.parametrize("name", CORRECT)
+def test_a_correct_one_takes_calls_while_it_calls_out(name: str) -> None:
+    correct = host(name)
+
+    def call_back() -> None:
+        correct.Progress("late", 1, 1)
+        correct.Done(handle, 7)
+
+    handle = Handle(call_back)
+    correct.pump = lambda: correct.Progress("meanwhile", 3, 4)
+    correct.Error(1, None)
+    correct.Done(handle, 5)
+
+    shown = ("", (0, 0)) if name == "one_consumer" else ("meanwhile", (3, 4))  # it has no box of its own
+    state = correct.state()
+    assert (handle.closed, state["problems"], state["result"]) == (1, 1, 5)
+    assert (state["text"], state["position"]) == shown
