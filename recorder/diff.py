@@ -19,7 +19,7 @@ from recorder.calls import Argument, Header, PlayedCall, pair
 from recorder.interface import Interface, Method, Parameter
 from recorder.json_lines import call_json
 from recorder.short import Parts
-from recorder.text import argument_text, call_text, duration_text, outcome_text
+from recorder.text import argument_text, call_text, duration_text, outcome_text, switches_text
 from recorder.trace_input import TraceInput
 
 __all__ = ["Compared", "Difference", "Pair", "Side", "Sign", "compare", "difference_json", "difference_lines"]
@@ -35,7 +35,10 @@ class Sign(enum.StrEnum):
 
 
 class Difference(NamedTuple):
-    """What differs in a call that both traces have: an argument by name, `answer`, `thread`, `time` or `took`."""
+    """What differs in a call that both traces have.
+
+    `what` is an argument by name, `answer`, `thread`, `switches`, `time` or `took`.
+    """
 
     what: str
     first: str
@@ -75,7 +78,10 @@ class Compared:
 
 
 def compare(first: TraceInput, second: TraceInput, *, times: bool = False, threads: bool = True) -> Compared:
-    """Two traces, aligned.  `times`: when calls began and how long they took counts, `threads`: on which one."""
+    """Two traces, aligned.
+
+    `times`: when calls began and how long they took counts; `threads`: on which one, and how they are scheduled.
+    """
     one, two = _read(first), _read(second)
     interfaces = one.header.interface, two.header.interface
     keys = [[call_text(call, side.header.interface) for _, call, _ in side.calls] for side in (one, two)]
@@ -89,7 +95,7 @@ def compare(first: TraceInput, second: TraceInput, *, times: bool = False, threa
                 continue
             found = tuple(_differences(left, right, interfaces, times=times, threads=threads))
             pairs.append(Pair(Sign.CHANGED if found else Sign.SAME, left, right, found))
-    header = [*_of_headers(one.header, two.header)]
+    header = [*_of_headers(one.header, two.header, threads=threads)]
     return Compared(one, two, header, pairs, Counter(pair.sign for pair in pairs))
 
 
@@ -98,12 +104,14 @@ def _read(trace: TraceInput) -> Side:
         return Side(trace.path, source.header, [*pair(source.events())])
 
 
-def _of_headers(one: Header, two: Header) -> Iterator[Difference]:
+def _of_headers(one: Header, two: Header, *, threads: bool) -> Iterator[Difference]:
     if one.interface != two.interface:
         names = one.interface.name, two.interface.name
         yield Difference("interface", names[0], f"another {names[1]}" if names[0] == names[1] else names[1])
     if one.sync_flags != two.sync_flags:
         yield Difference("sync_flags", str(one.sync_flags), str(two.sync_flags))
+    if threads and one.scheduled != two.scheduled:
+        yield Difference("scheduled", *("yes" if side.scheduled else "no" for side in (one, two)))
 
 
 def _aligned(one: Sequence[str], two: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
@@ -175,6 +183,8 @@ def _differences(
         yield Difference("answer", *answers)
     if threads and left.call.thread != right.call.thread:
         yield Difference("thread", f"t{left.call.thread}", f"t{right.call.thread}")
+    if threads and left.call.switches != right.call.switches:
+        yield Difference("switches", *(switches_text(side.call) or "none" for side in (left, right)))
     if times:
         moments = left.call.time_ns, right.call.time_ns
         if moments[0] != moments[1]:
@@ -270,7 +280,8 @@ def _line(sign: str, played: PlayedCall | None, side: Side, style: str) -> Parts
     interface = side.header.interface
     answer = _answer(played, _method(interface, played.call.method))
     call = call_text(played.call, interface)
-    return [(f"{sign}{played.number:>4} t{played.call.thread} {call} -> {answer}", style)]
+    switches = f" {switches_text(played.call)}" if played.call.switches else ""
+    return [(f"{sign}{played.number:>4} t{played.call.thread} {call}{switches} -> {answer}", style)]
 
 
 def difference_json(compared: Compared) -> Iterator[dict[str, Any]]:

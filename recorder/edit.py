@@ -3,6 +3,7 @@
     {"kind": "header", ...}     the fields of `Header`, and `threads`: [{"native_id": 4711, "name": "MainThread"}]
     {"kind": "call", "number": 0, "thread": 0, "time_ns": 557056, "method": "Progress",
      "args": ["Folder", 2, 15], "outcome": {"kind": "returned", "value": 0, "elapsed_ns": 12288}}
+                                and `switches`: [3, -1], where the call has change points
     {"kind": "return", "number": 1, "outcome": {...}}    ends a call whose `outcome` was null: it went on
     {"kind": "record", "msgpack": hex}                   a record of a kind that this version does not know
     {"kind": "end", "damage": null}                      damage: why the trace is not whole; such a one is written
@@ -109,6 +110,7 @@ def _call(enter: Enter, outcome: Outcome | None) -> dict[str, Any]:
         "time_ns": call.time_ns,
         "method": call.method,
         "args": list(call.args),
+        **({"switches": list(call.switches)} if call.switches else {}),
         "outcome": None if outcome is None else _outcome(outcome),
     }
 
@@ -209,9 +211,12 @@ class _Reader:
             raise ValueError(f"there is no thread {thread}; the header names {len(self._threads)} of them")
         self._time_ns = _take(value, "time_ns", (int,), self._time_ns)
         args = _values(_take(value, "args", (list,), []), "an argument")
+        switches = _take(value, "switches", (list,), [])
+        if not all(type(switch) is int for switch in switches):
+            raise ValueError(f"switches are {spell(switches):.60}; expected integers")
         outcome = _take(value, "outcome", (dict, type(None)), NOT_RUN)
         _nothing_left(value, "a call")
-        self._events.append(Enter(self._calls, Call(method.name, args, thread, self._time_ns)))
+        self._events.append(Enter(self._calls, Call(method.name, args, thread, self._time_ns, tuple(switches))))
         if outcome is None:
             if label in self._open:
                 raise ValueError(f"a call with number {label} is running already")

@@ -3,7 +3,8 @@
 JSON lines (`json_lines`), one object each, told apart by `kind`:
 
     header   path, interface, iid, methods (name -> names of the arguments), the header's fields, flag_names
-    call     number, thread, time_ns, method, args, outcome (null: the call was still running)
+    call     number, thread, time_ns, method, args, switches (left out if it has none), outcome (null: the call was
+             still running)
     end      calls, threads, damage (null, or offset, reason and events)
 
 A value that JSON has no word for is an object of one key: handle, opaque, bytes, float, int (hexadecimal).
@@ -61,6 +62,7 @@ def call_json(played: PlayedCall) -> dict[str, Any]:
         "time_ns": call.time_ns,
         "method": call.method,
         "args": [_jsonable(value) for value in call.args],
+        **({"switches": list(call.switches)} if call.switches else {}),
         "outcome": None if outcome is None else _outcome(outcome),
     }
 
@@ -76,6 +78,7 @@ def _header(header: Header) -> dict[str, Any]:
         "sync_flags": flags,
         "flag_names": flag_names(flags) if isinstance(flags, int) else [],
         "redaction": header.redaction,
+        "scheduled": header.scheduled,
         "process": _jsonable(header.process),
         "target": _jsonable(header.target),
         "provenance": _jsonable(header.provenance),

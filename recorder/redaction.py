@@ -25,7 +25,6 @@ from typing import Any
 
 from recorder.calls import (
     Argument,
-    Call,
     Enter,
     Event,
     Header,
@@ -111,7 +110,7 @@ class Redaction:
             return Leave(event.number, self.outcome(event.outcome, interface))
         call = event.call
         args = self.arguments(interface.method(call.method).inputs, call.args)
-        return Enter(event.number, Call(call.method, args, call.thread, call.time_ns))
+        return Enter(event.number, call._replace(args=args))
 
     def thread(self, thread: Thread) -> Thread:
         return Thread(thread.native_id, self.thread_name(thread.name))

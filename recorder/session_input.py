@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from recorder.calls import Call, Enter, Event, Header, Leave, Thread, TraceDamage
+from recorder.calls import Enter, Event, Header, Leave, Thread, TraceDamage
 from recorder.encoding import GOES_ON
 from recorder.errors import TraceError
 from recorder.trace import TraceReader
@@ -86,7 +86,7 @@ class SessionReader:
                     here += 1
                     call = event.call
                     thread = self._thread(call.thread)
-                    call = Call(call.method, call.args, thread, call.time_ns + started)
+                    call = call._replace(thread=thread, time_ns=call.time_ns + started)
                     yield Enter(event.number + calls, call)
                 else:
                     yield Leave(event.number + calls, event.outcome)

@@ -36,6 +36,8 @@ def summary(trace: TraceInput) -> list[tuple[str, str]]:
         rows.append(("process", _facts(header.process)))
     if header.redaction:
         rows.append(("redaction", escape(in_words(header.redaction))))
+    if header.scheduled:
+        rows.append(("scheduled", "its threads run at the same time; @ tells at which steps a call gives way"))
     if header.extra:
         rows.append(("also", _facts(header.extra)))
     rows.append(("threads", ", ".join(_thread_text(n, t) for n, t in enumerate(found.threads)) or "none"))

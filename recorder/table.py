@@ -10,7 +10,7 @@ from recorder.calls import PlayedCall, pair
 from recorder.interface import Interface
 from recorder.selection import Selection
 from recorder.short import Parts, cells, failure_style, rounded
-from recorder.text import call_text, outcome_text
+from recorder.text import call_text, outcome_text, switches_text
 from recorder.trace_input import TraceInput
 
 __all__ = ["Columns", "Row", "row_of", "table"]
@@ -105,7 +105,7 @@ def row_of(played: PlayedCall, interface: Interface) -> Row:
         str(played.number),
         f"{call.time_ns / 1e9:.6f}",
         f"t{call.thread}",
-        call_text(call, interface),
+        f"{call_text(call, interface)} {switches_text(call)}".rstrip(),
         answer,
         "" if outcome is None else rounded(outcome.elapsed_ns),
         failure_style(outcome),

@@ -18,8 +18,10 @@ The grammar, where [x] may be left out, x* may be repeated and | separates choic
     header   = key ": " JSON                    a field of `Header`; any other key is an extra field, and so is
                                                 every key in quotes
     thread   = "thread t" digits native_id name | "thread none"         one for each thread, or for none at all
-    call     = [time] ["t" thread] ["#" number] method "(" arguments ")" (" ..." | [" -> " outcome])
+    call     = [time] ["t" thread] ["#" number] method "(" arguments ")" [switches] (" ..." | [" -> " outcome])
     leave    = "#" number " -> " outcome
+    switches = "@" integer ("," integer)*       the change points of a scheduled call: 3 is before its third step,
+                                                -1 at its first occasion (docs/threads.md)
     time     = seconds since the trace's start, up to nine decimals
     outcome  = value [outputs] ["detail" string] ["at" place] [elapsed]
              | ("raised" | "crashed" | "hung" | "not run") [detail] ["at" place] ["with" value [outputs]] [elapsed]
@@ -82,6 +84,7 @@ __all__ = [
     "outcome_text",
     "parse_call",
     "quote",
+    "switches_text",
     "text_lines",
     "to_text",
 ]
@@ -97,6 +100,7 @@ _FIELDS = (
     "pointer_size",
     "sync_flags",
     "redaction",
+    "scheduled",
     "process",
     "target",
     "provenance",
@@ -133,6 +137,11 @@ def call_text(call: Call, interface: Interface) -> str:
     types = [p.type for p in method.inputs] if method else []
     name = call.method if _IDENTIFIER.fullmatch(call.method) else quote(call.method)
     return f"{name}({_values(call.args, types)})"
+
+
+def switches_text(call: Call) -> str:
+    """`@3,-1`: the change points of a scheduled call; "" for one without any."""
+    return f"@{','.join(map(str, call.switches))}" if call.switches else ""
 
 
 def outcome_text(outcome: Outcome, method: Method | None) -> str:
@@ -244,7 +253,8 @@ def _event_lines(interface: Interface, events: Iterable[Event]) -> Iterator[str]
 def _call_line(interface: Interface, enter: Enter, *, numbered: bool) -> str:
     number, call = enter
     shown = f"#{number} " if numbered else ""
-    return f"{_time_text(call.time_ns)} t{call.thread} {shown}{call_text(call, interface)}"
+    switches = f" {switches_text(call)}" if call.switches else ""
+    return f"{_time_text(call.time_ns)} t{call.thread} {shown}{call_text(call, interface)}{switches}"
 
 
 # --- parsing -------------------------------------------------------------------------------------------------
@@ -270,7 +280,10 @@ def from_text(text: str) -> Trace:
 
 
 def parse_call(text: str, interface: Interface) -> Call:
-    """One call as `call_text` prints it; a time and a thread may stand before it.  Raises TextError."""
+    """One call as `call_text` prints it; a time and a thread may stand before it, switches after it.
+
+    Raises TextError.
+    """
     scanner = _Scanner(text, 1)
     try:
         _, call = _parse_call(scanner, interface, 0)
@@ -356,6 +369,7 @@ _LEAVE = re.compile(r"#([0-9]+)[ \t]*->")
 _TIME = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,9}))?(?=[ \t])")
 _ON_THREAD = re.compile(r"t([0-9]{1,9})(?=[ \t])")
 _NUMBER = re.compile(r"#([0-9]+)(?=[ \t])")
+_SWITCHES = re.compile(r"@(-?[0-9]{1,20}(?:,-?[0-9]{1,20})*)(?=[ \t]|$)")
 _ELAPSED = re.compile(r"(-?)([0-9]+)(?:\.([0-9]{1,9}))?(ns|us|ms|s)(?![A-Za-z0-9_.])")
 _FAILURE = re.compile(r"(raised|crashed|hung|not run)(?![A-Za-z0-9_])")
 _HRESULT_HEX = re.compile(r"0x([0-9A-Fa-f]{1,8})(?![0-9A-Za-z_.])")
@@ -479,7 +493,7 @@ def _checked(field: str, value: Any) -> Any:
 
 
 def _parse_call(scanner: _Scanner, interface: Interface, count: int) -> tuple[int, Call]:
-    """A call line up to its arguments' end; `count` calls came before it."""
+    """A call line up to its outcome; `count` calls came before it."""
     time = scanner.take(_TIME)
     thread = scanner.take(_ON_THREAD)
     number = scanner.take(_NUMBER)
@@ -489,8 +503,14 @@ def _parse_call(scanner: _Scanner, interface: Interface, count: int) -> tuple[in
     method = interface.method(name[0] if name else scanner.string())
     scanner.expect("(")
     args = _parse_values(scanner, [p.type for p in method.inputs])
-    time_ns = _nanoseconds(time, 9) if time else 0
-    call = Call(method.name, args, int(thread[1]) if thread else 0, time_ns)
+    switches = scanner.take(_SWITCHES)
+    call = Call(
+        method.name,
+        args,
+        int(thread[1]) if thread else 0,
+        _nanoseconds(time, 9) if time else 0,
+        tuple(map(int, switches[1].split(","))) if switches else (),
+    )
     return int(number[1]) if number else count, call
 
 

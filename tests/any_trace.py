@@ -48,6 +48,7 @@ def utf16(text: str) -> str:
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=8).map(utf16)
 INTEGERS = st.integers(-(2**70), 2**70) | st.sampled_from([0, 127, 128, 255, 256, 65535, 65536, 2**32, 2**64])
 HANDLES = st.integers(-(2**63), 2**63 - 1).map(Handle)
+SWITCHES = st.lists(st.integers(-9, 99) | st.integers(-(2**63), 2**63 - 1), max_size=3).map(tuple)
 ANYTHING: st.SearchStrategy[Argument] = st.one_of(
     st.none(),
     INTEGERS,
@@ -106,8 +107,9 @@ def traces(draw: st.DrawFn) -> Trace:
         if draw(st.integers(0, 9)) == 0:  # an odd arity
             args = draw(st.lists(ANYTHING, max_size=5))
         time = draw(st.integers(0, 2**45)) * TICK
-        call = Call(method.name, tuple(args), draw(st.integers(0, len(threads) - 1)), time)
+        switches = draw(st.just(()) | SWITCHES)
+        call = Call(method.name, tuple(args), draw(st.integers(0, len(threads) - 1)), time, switches)
         events.append(Enter(number, call))
         open_calls.append(number)
         number += 1
-    return Trace(Header(interface), tuple(events), tuple(threads))
+    return Trace(Header(interface, scheduled=draw(st.booleans())), tuple(events), tuple(threads))

@@ -58,7 +58,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=3)
 VALUES = SCALARS | st.binary(max_size=3) | st.lists(SCALARS, max_size=3)
-UNKNOWN = st.builds(lambda kind, rest: msgpack.packb([kind, *rest]), st.integers(5, 15), st.lists(VALUES))
+UNKNOWN = st.builds(lambda kind, rest: msgpack.packb([kind, *rest]), st.integers(6, 15), st.lists(VALUES))
 """Records of a later version."""
 
 

@@ -402,6 +402,7 @@ def headers(draw: st.DrawFn) -> Header:
         tick_ns=draw(st.sampled_from([1, 100, 1024, 10**9])),
         pointer_size=draw(st.sampled_from([4, 8])),
         sync_flags=draw(st.one_of(st.none(), st.integers(0, 2**32 - 1))),
+        scheduled=draw(st.booleans()),
         redaction=draw(st.one_of(st.none(), texts)),
         process=draw(maps),
         target=draw(maps),
@@ -427,7 +428,9 @@ def traces(draw: st.DrawFn) -> Trace:
             continue
         args = tuple(draw(st.lists(arguments, max_size=4)))
         time_ns = draw(st.integers(-(10**3), 10**15))
-        events.append(Enter(number, Call(draw(methods), args, draw(st.integers(0, len(threads) - 1)), time_ns)))
+        thread = draw(st.integers(0, len(threads) - 1))
+        switches = draw(st.lists(st.integers(-(2**63), 2**64 - 1), max_size=2))
+        events.append(Enter(number, Call(draw(methods), args, thread, time_ns, tuple(switches))))
         if step == "call":
             events.append(Leave(number, draw(outcomes)))
         else:
