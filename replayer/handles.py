@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from recorder import events
@@ -25,23 +26,33 @@ CLOSED: list[EventHandle] = []
 
 
 class EventHandle(int):
-    """An event handle as a Python host sees it: a number with `close()` (or `Close()`), and `closes` to count."""
+    """An event handle as a Python host sees it: a number with `close()` (or `Close()`), and `closes` to count.
+
+    `used` is told before it is closed, and before its value is taken.
+    """
 
     token: int
     closes: int
+    used: Callable[[], None]
 
-    def __new__(cls, token: int) -> EventHandle:
+    def __new__(cls, token: int, used: Callable[[], None] = lambda: None) -> EventHandle:
         handle = super().__new__(cls, token if token < 0 else 0x1000 + 4 * token)
         handle.token = token
         handle.closes = 0
+        handle.used = used
         return handle
 
     def close(self) -> None:
         """Give the handle back; a second time is a mistake that the handle oracle reports."""
+        self.used()
         self.closes += 1
         CLOSED.append(self)
 
     Close = close
+
+    def __int__(self) -> int:
+        self.used()
+        return super().__int__()
 
     @property
     def closed(self) -> bool:
@@ -78,13 +89,18 @@ class Handles(Protocol):
 
 
 class PythonHandles:
-    """EventHandles by token."""
+    """EventHandles by token.  `used` is called before a target uses one."""
 
     def __init__(self) -> None:
         self._given: dict[int, EventHandle] = {}
+        self.used: Callable[[], None] | None = None
 
     def live(self, handle: Handle) -> EventHandle:
-        return self._given.setdefault(handle.token, EventHandle(handle.token))
+        return self._given.setdefault(handle.token, EventHandle(handle.token, self._use))
+
+    def _use(self) -> None:
+        if self.used is not None:
+            self.used()
 
     def after_call(self) -> None:
         """An EventHandle counts for itself."""

@@ -15,12 +15,12 @@ import os
 import re
 import struct
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from recorder.calls import NOT_RUN, Call, Header, Outcome, OutcomeKind, Trace
+from recorder.calls import Call, Header, Outcome, OutcomeKind, Trace
 from recorder.decoding import DECODE_ERRORS
 from recorder.endings import ending
 from recorder.errors import SynctapeError
@@ -30,6 +30,7 @@ from recorder.trace import dump_trace
 from replayer.batches import Fragments, position, unpack_outcomes
 from replayer.endurance import play_repeatedly
 from replayer.faults import OWN_THREAD, Meaning
+from replayer.order import Order, is_ordered, with_outcomes
 from replayer.player import Observation, Phase, PlayOptions, Run, play
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.sanitizer_report import OUT_OF_MEMORY, parse_report
@@ -124,7 +125,7 @@ class Isolated(_Closing):
         config = {
             "spec": spec,
             "interface": interface.describe(),
-            "options": asdict(options or PlayOptions()),
+            "options": asdict(replace(options or PlayOptions(), patience=limits.timeout / 2)),
             "screening": screening,
         }
         self._sandbox = Sandbox(
@@ -158,7 +159,7 @@ class Isolated(_Closing):
             run = self._died(trace, reply)
         else:
             run = unpack_run(reply)
-            run = replace(run, trace=_played(trace, [played.outcome or NOT_RUN for played in run.trace.played]))
+            run = replace(run, trace=with_outcomes(trace, [played.outcome for played in run.trace.played]))
             if reply["worn"]:
                 self._sandbox.renew()
         return self._with_answer_to_no_ppv(run, timeout)
@@ -172,7 +173,7 @@ class Isolated(_Closing):
         """
         left = iter(traces)
         while many := [self._trace(trace) for trace in itertools.islice(left, batch)]:
-            if any(trace.interface != self.interface for trace in many):
+            if any(trace.interface != self.interface or is_ordered(trace) for trace in many):
                 yield from (self.play(trace, timeout=timeout) for trace in many)
                 continue
             runs: list[Run] = []
@@ -303,7 +304,7 @@ class Isolated(_Closing):
             outcomes, seen = unpack_outcomes(blob, len(trace.calls), trace.interface)
         except DECODE_ERRORS:  # the target has written over it
             outcomes, seen = [_DAMAGED] * len(trace.calls), []
-        return Run(_played(trace, outcomes), tuple(seen))
+        return Run(with_outcomes(trace, outcomes), tuple(seen))
 
     def _with_answer_to_no_ppv(self, run: Run, timeout: float | None) -> Run:
         asked = self._asked_without_ppv(timeout) if run.trace.played else ()
@@ -326,11 +327,11 @@ class Isolated(_Closing):
         if phase == Phase.ASKING and trace.calls:
             ended = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
             seen = Observation("identity", number, f"QueryInterface {ended}: {death.detail}", code="H1")
-            return Run(_played(trace, [_ANSWER_LOST] * len(trace.calls)), (seen,), death.stack)
+            return Run(with_outcomes(trace, [_ANSWER_LOST] * len(trace.calls)), (seen,), death.stack)
         if phase == Phase.MAKING or not trace.calls:
             raise self._no_instance(death)
         late = ", after it returned" if phase == Phase.ENDING else ""
-        return _cut_run(trace, number, replace(death, detail=death.detail + late), self.spec)
+        return _cut_run(trace, replace(death, detail=death.detail + late), self.spec)
 
     def _no_instance(self, death: Death) -> TargetError:
         what = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
@@ -417,9 +418,16 @@ _DAMAGED = Outcome(OutcomeKind.CRASHED, None, detail="its answer was damaged")
 _ANSWER_LOST = Outcome(OutcomeKind.RETURNED, None, detail="the answer was lost with the process")
 
 
-def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
-    """A run that ended in the middle of a call: the calls before it had returned, those after it never ran."""
-    calls, fault = trace.calls, death.fault
+_GONE = Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")
+
+
+def _cut_run(trace: Trace, death: Death, spec: str) -> Run:
+    """A run that ended in the middle of a call: those before it had returned, those after it never ran.
+
+    Where calls overlap, others may have been under way: they have no end.
+    """
+    inside, ended, under_way = _reached(trace, death)
+    fault = death.fault
     detail, place, stack = death.detail, place_of(death, spec), death.stack
     observations: tuple[Observation, ...] = ()
     if fault is not None:
@@ -430,10 +438,27 @@ def _cut_run(trace: Trace, inside: int, death: Death, spec: str) -> Run:
         if fault.sentence:
             detail = f"{detail}: {fault.sentence}"
             observations = (Observation(_OF_MEANING[fault.meaning], inside, detail, place),)
-    outcomes = [_ANSWER_LOST] * inside
-    outcomes.append(Outcome(death.kind, None, 0, detail, place))
-    outcomes += [Outcome(OutcomeKind.NOT_RUN, None, detail="the target was gone")] * (len(calls) - inside - 1)
-    return Run(_played(trace, outcomes), observations, stack, death.report)
+    outcome = Outcome(death.kind, None, 0, detail, place)
+    outcomes: list[Outcome | None] = [_ANSWER_LOST if n in ended else _GONE for n in range(len(trace.calls))]
+    for number in under_way:
+        outcomes[number] = None
+    outcomes[inside] = outcome
+    return Run(with_outcomes(trace, outcomes), observations, stack, death.report)
+
+
+def _reached(trace: Trace, death: Death) -> tuple[int, Container[int], Iterable[int]]:
+    """The call in which a sequence ended, those that had returned, and those that were under way."""
+    phase, number = death.position
+    if not is_ordered(trace):
+        return number, range(number), ()
+    order = Order.of(trace.events)
+    if phase >= Phase.ORDERED:
+        passed = phase - Phase.ORDERED
+    else:
+        passed = len(order.borders) if phase == Phase.ENDING else order.enters[number]
+    if death.kind is OutcomeKind.HUNG and phase != Phase.ENDING:
+        number = order.awaited(passed)
+    return number, order.ended(passed), order.under_way(passed)
 
 
 _OF_MEANING = {  # the oracle that takes it
@@ -443,11 +468,6 @@ _OF_MEANING = {  # the oracle that takes it
     Meaning.USED_LATER: "string-lifetime",
     Meaning.STACK_OVERFLOW: "stack-overflow",
 }
-
-
-def _played(trace: Trace, outcomes: list[Outcome]) -> Trace:
-    """The trace's own calls, to the nanosecond, with what came of them."""
-    return replace(Trace.from_calls(trace.calls, trace.header, outcomes), threads=trace.threads)
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')

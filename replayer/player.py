@@ -2,7 +2,8 @@
 
 Calls are made in the order in which they were entered.  Each recorded thread gets a thread of its own, and the
 calls are handed over one by one; by default none of them is the main thread, since providers call from
-background threads (interface.md, 1.1).
+background threads (interface.md, 1.1).  Calls that overlap or nest in a trace do so again, in the same order of
+enters and leaves (replayer.ordered).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from recorder.calls import NOT_RUN, Argument, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
@@ -33,6 +34,9 @@ from replayer.handles import Handles
 from replayer.holding import Holding
 from replayer.identity import Breach
 from replayer.late import LateEffects
+from replayer.occasions import occasions
+from replayer.order import Order, OrderError, is_ordered, with_outcomes
+from replayer.ordered import InOrder
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
 
@@ -58,6 +62,7 @@ class Phase(enum.IntEnum):
     ASKING = 4  # IUnknown's laws are looked at, before the first call or after the last
     KNOWN = 5  # a campaign's sequence is played that was played before; the number is its own
     WAITING = 16  # for the call's time, counting up from here
+    ORDERED = 1 << 32  # calls in a recorded order: so many borders have been passed, counting up from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ class PlayOptions:
     costs a few milliseconds.  `skip`: names of oracles that need not look at a native object (replayer.unknown).
     `guard`: how closely a native target's texts are watched; with a `seed`, which is not 0, some of them stand at
     the start of a page, so that reading before them faults.  `repeat`: how often a trace is played for one run
-    (replayer.endurance); `play` itself plays once.
+    (replayer.endurance); `play` itself plays once.  `patience`: seconds in which no call of a recorded order comes
+    or goes until they are taken to wait for each other (replayer.ordered); shorter than a sandbox's timeout.
     """
 
     pace: float | None = None
@@ -80,6 +86,7 @@ class PlayOptions:
     guard: Guard = Guard.STRICT
     seed: int = 0
     repeat: int = 1
+    patience: float = 2.5
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guard", Guard(self.guard))  # a number, where it comes from another process
@@ -113,6 +120,14 @@ class Run:
     stack: str = ""
     report: str = ""
 
+    @property
+    def unforced(self) -> str:
+        """Why the trace's calls could not be made in their order; "" if they were.  The run says nothing then."""
+        return next((seen.message for seen in self.observations if seen.kind == _ORDER), "")
+
+
+_ORDER = "order"  # what no oracle takes: it is nothing that the target did wrong
+
 
 def play(
     trace: Trace | Iterable[Call],
@@ -125,11 +140,19 @@ def play(
     if not isinstance(trace, Trace):
         trace = Trace.from_calls(trace)
     calls = trace.calls
+    order = None
+    if is_ordered(trace):
+        try:
+            order = Order.of(trace.events)
+        except OrderError as error:
+            return Run(with_outcomes(trace, [_OUT_OF_ORDER] * len(calls)), (Observation(_ORDER, 0, str(error)),))
     session = _Session(target, options, journal)
     with _watching(session):
-        outcomes = session.play(calls)
-    played = Trace.from_calls(calls, trace.header, outcomes)
-    return Run(replace(played, threads=trace.threads), tuple(session.observations))
+        outcomes = session.play(calls, order)
+    return Run(with_outcomes(trace, outcomes), tuple(session.observations))
+
+
+_OUT_OF_ORDER = Outcome(OutcomeKind.NOT_RUN, None, detail="the recorded order could not be kept")
 
 
 class _Session:
@@ -152,7 +175,7 @@ class _Session:
         self._compiled: Compiled | None = None
         self._texts: GuardedTexts | None = None  # for calls on a native target that are not compiled
 
-    def play(self, calls: tuple[Call, ...]) -> list[Outcome]:
+    def play(self, calls: tuple[Call, ...], order: Order | None = None) -> list[Outcome]:
         self._before = set(threading.enumerate())
         self._note(Phase.MAKING, 0)
         try:
@@ -161,20 +184,24 @@ class _Session:
             self._give_in(error.__context__)  # what the factory raised
             raise
         if not instance.native:
-            return self._play_on(instance, calls)
+            return self._play_on(instance, calls, order)
         if self.options.guard is not Guard.NONE:
             self._texts = GuardedTexts()
+        if order is not None:
+            return self._play_on(instance, calls, order)
         with open_compiled(self.target.interface, self.options.guard, self.options.seed) as self._compiled:
             return self._play_on(instance, calls)
 
-    def _play_on(self, instance: Instance, calls: tuple[Call, ...]) -> list[Outcome]:
+    def _play_on(self, instance: Instance, calls: tuple[Call, ...], order: Order | None = None) -> list[Outcome]:
         custody = self._take(instance, calls)
         outcomes: list[Outcome] = []
         apartment = instance.apartment
         alone = apartment is not None and apartment.is_single  # then this thread, which made it, makes all calls
         numbers = {0} if alone else {c.thread for c in calls}
         with _Lanes(numbers, self.options.main_thread or alone) as lanes, lanes.inside(apartment):
-            if len(lanes) <= 1:
+            if order is not None:
+                outcomes = self._make_in_order(instance, calls, order, lanes)
+            elif len(lanes) <= 1:
                 lanes.run(min(numbers, default=0), lambda: self._make_all(instance, calls, outcomes))
             else:
                 for call in calls:
@@ -256,6 +283,27 @@ class _Session:
             if not compiled.play(calls[done:end], self.number, holding, instance.handles, self.journal, came):
                 self._came(instance, calls[done], self._make(instance, calls[done]), outcomes)
 
+    def _make_in_order(
+        self, instance: Instance, calls: tuple[Call, ...], order: Order, lanes: _Lanes
+    ) -> list[Outcome]:
+        if len(order.programs) > len(lanes):
+            message = "the object's apartment has one thread, on which calls of several cannot overlap"
+            self.observations.append(Observation(_ORDER, 0, message))
+            return [_OUT_OF_ORDER] * len(calls)
+        making = _Making(self, instance, calls)
+        ordered = InOrder(calls, order, making, self.options.patience)
+        with occasions(instance, ordered.called_out), making:
+            try:
+                lanes.run_together(
+                    [functools.partial(ordered.program, thread) for thread in sorted(order.programs)]
+                )
+            except BaseException:
+                ordered.abandon()
+                raise
+        if ordered.reason:
+            self.observations.append(Observation(_ORDER, 0, ordered.reason))
+        return making.outcomes
+
     def _came(self, instance: Instance, call: Call, outcome: Outcome | None, outcomes: list[Outcome]) -> None:
         """What there is to look at after each call."""
         self.number = number = len(outcomes)
@@ -263,8 +311,7 @@ class _Session:
         self._check_handles(instance.handles, number)
         if effect := self._late.of(instance.object, call.method):
             self.observations.append(Observation("late-effect", number, effect))
-        if instance.invariant is not None and self._check(instance.invariant, number):
-            instance.invariant = None  # what follows a broken invariant is its consequence
+        self._check_invariant(instance, number)
 
     def _note(self, phase: int, number: int) -> None:
         if self.journal is not None:
@@ -304,14 +351,24 @@ class _Session:
             self._ended = call.method in self._terminal
 
     def _make(self, instance: Instance, call: Call) -> Outcome:
-        method, function = self._methods[call.method], instance.methods[call.method]
-        args: list[Any] = [instance.handles.live(a) if isinstance(a, Handle) else a for a in call.args]
-        if self._texts is not None:
-            args = [
-                self._texts.place(a) if isinstance(a, str) and p.type is Type.TEXT else a
-                for p, a in zip(method.inputs, args, strict=True)
-            ]
+        args = self._arguments(instance, call, self._texts)
         self._given(call, self.number)
+        outcome = self._called(instance, call, args)
+        if self._texts is not None:
+            self._texts.returned()
+        return self._noted(instance, call, outcome)
+
+    def _arguments(self, instance: Instance, call: Call, texts: GuardedTexts | None) -> list[Any]:
+        args: list[Any] = [instance.handles.live(a) if isinstance(a, Handle) else a for a in call.args]
+        if texts is None:
+            return args
+        return [
+            texts.place(a) if isinstance(a, str) and p.type is Type.TEXT else a
+            for p, a in zip(self._methods[call.method].inputs, args, strict=True)
+        ]
+
+    def _called(self, instance: Instance, call: Call, args: list[Any]) -> Outcome:
+        method, function = self._methods[call.method], instance.methods[call.method]
         started = time.perf_counter_ns()
         try:
             answer = function(*args)
@@ -325,9 +382,10 @@ class _Session:
             return Outcome(
                 OutcomeKind.RAISED, None, elapsed, one_line(error), self.target.place(error.__traceback__)
             )
-        outcome = _returned(method, answer, time.perf_counter_ns() - started)
-        if self._texts is not None:
-            self._texts.returned()
+        return _returned(method, answer, time.perf_counter_ns() - started)
+
+    def _noted(self, instance: Instance, call: Call, outcome: Outcome) -> Outcome:
+        """The outcome without what is no trace's; what the call did to the references is counted."""
         if instance.holding is not None and call.method in self._unknown:
             return instance.holding.noted(call.method, outcome)
         return outcome
@@ -340,6 +398,10 @@ class _Session:
     def _at_the_terminal(self) -> bool:
         """Whether a KeyboardInterrupt in a call is the user's Ctrl-C: only on the main thread of his process."""
         return self.journal is None and threading.current_thread() is threading.main_thread()
+
+    def _check_invariant(self, instance: Instance, number: int) -> None:
+        if instance.invariant is not None and self._check(instance.invariant, number):
+            instance.invariant = None  # what follows a broken invariant is its consequence
 
     def _check(self, invariant: Callable[[], Any], number: int) -> bool:
         """Whether the target's own invariant is broken."""
@@ -453,6 +515,61 @@ def _watching(session: _Session) -> Iterator[None]:
         threading.excepthook, sys.unraisablehook = thread_hook, unraisable_hook
 
 
+class _Making:
+    """How a session's calls are made in a recorded order (replayer.ordered.Making).
+
+    What is looked at after each call waits for its turn to end, since only then nobody else acts.  An invariant
+    may be broken while a call is under way, and what a late call changes cannot be told from what others do.
+    """
+
+    def __init__(self, session: _Session, instance: Instance, calls: Sequence[Call]):
+        self.outcomes = [_OUT_OF_ORDER] * len(calls)
+        self._session = session
+        self._instance = instance
+        self._calls = calls
+        self._guarded = session._texts is not None
+        self._texts: dict[int, GuardedTexts] = {}  # by call: of each the texts are its own
+        self._idle: list[GuardedTexts] = []
+
+    def __enter__(self) -> _Making:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for texts in (*self._texts.values(), *self._idle):
+            texts.release()
+
+    def begin(self, number: int) -> list[Any] | Outcome:
+        session, call = self._session, self._calls[number]
+        session.number = number
+        if session.options.pace:
+            session._wait(call)
+        if (refused := session._refused(self._instance, call)) is not None:
+            return refused
+        texts = None
+        if self._guarded:
+            texts = self._texts[number] = self._idle.pop() if self._idle else GuardedTexts()
+        args = session._arguments(self._instance, call, texts)
+        session._given(call, number)
+        return args
+
+    def make(self, number: int, ready: list[Any]) -> Outcome:
+        return self._session._called(self._instance, self._calls[number], ready)
+
+    def end(self, number: int, outcome: Outcome, *, alone: bool) -> None:
+        session = self._session
+        session.number = number
+        if (texts := self._texts.pop(number, None)) is not None:
+            texts.returned()
+            self._idle.append(texts)
+        self.outcomes[number] = session._noted(self._instance, self._calls[number], outcome)
+        session._check_handles(self._instance.handles, number)
+        if alone:
+            session._check_invariant(self._instance, number)
+
+    def note(self, passed: int, number: int) -> None:
+        self._session._note(Phase.ORDERED + passed, number)
+
+
 class _Lanes:
     """A thread for each thread number; work is handed over and waited for."""
 
@@ -494,6 +611,18 @@ class _Lanes:
         else:
             work()
 
+    def run_together(self, works: Sequence[Callable[[], object]]) -> None:
+        """Run these at the same time, one for each lane in the order of their numbers; wait for all."""
+        lanes = [self._lanes[number] for number in sorted(self._lanes)]
+        for lane, work in zip(lanes, works, strict=True):
+            if lane:
+                lane.begin(work)
+        for lane, work in zip(lanes, works, strict=True):
+            if not lane:
+                work()
+        for lane in filter(None, lanes):
+            lane.wait()
+
 
 class _Lane:
     def __init__(self, number: int):
@@ -512,7 +641,14 @@ class _Lane:
                 self._done.put(None)
 
     def run(self, work: Callable[[], object]) -> None:
+        self.begin(work)
+        self.wait()
+
+    def begin(self, work: Callable[[], object]) -> None:
         self._work.put(work)
+
+    def wait(self) -> None:
+        """Until the work has been done."""
         while True:
             with suppress(queue.Empty):  # no wait is endless: a signal just before it would not end it
                 error = self._done.get(timeout=_WAIT_SECONDS)

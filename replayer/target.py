@@ -61,7 +61,8 @@ class Instance:
     still open at the end a finding (U2 leaves open who closes it).  `pointer` is a native object's, with the one
     reference that `close` gives back; `live` counts its library's objects, if that keeps a count, and `others` is
     what it said before this one was made.  `holding` counts what the sequence's own calls do to the references.
-    `apartment`: what each thread that calls it must be in.
+    `apartment`: what each thread that calls it must be in.  `pump` takes what the object is to call where it would
+    pump messages, None to call nothing any more (replayer.occasions).
     """
 
     methods: dict[str, Callable[..., Any]]
@@ -75,6 +76,7 @@ class Instance:
     live: Callable[[], int] | None = None
     others: int = 0
     holding: Holding | None = None
+    pump: Callable[[Callable[[], None] | None], None] | None = None
 
     @property
     def native(self) -> bool:
@@ -282,7 +284,8 @@ class NativeTarget:
     """Gives what a factory `HRESULT create(void **ppv)` gives, a function of ctypes; `entry` is its address.
 
     `live` counts the factory's objects, `state` is the address of what names an object's state, 0 if there is
-    nothing.  `cover` counts what is reached of its code.  `explain` says what a failure of the factory means.
+    nothing; `pump` takes what its objects call out to.  `cover` counts what is reached of its code.  `explain`
+    says what a failure of the factory means.
     """
 
     native = True
@@ -295,6 +298,7 @@ class NativeTarget:
         *,
         live: Callable[[], int] | None = None,
         state: Any = None,
+        pump: Callable[[Callable[[], None] | None], None] | None = None,
         cover: Cover | None = None,
         apartment: Apartment | None = None,
         explain: Callable[[int], str] = lambda answer: f"the factory answered {hresult.describe(answer)}",
@@ -306,6 +310,7 @@ class NativeTarget:
         self.cover = cover
         self._create = create
         self._live = live
+        self._pump = pump
         self._apartment = apartment
         self._explain = explain
 
@@ -320,6 +325,7 @@ class NativeTarget:
         instance = _through_vtable(self.spec, self.interface, address.value)
         com.wrap(address.value, self.interface).Release()
         instance.live, instance.others, instance.apartment = self._live, others, self._apartment
+        instance.pump = self._pump
         return instance
 
     def owns(self, filename: str) -> bool:
@@ -376,7 +382,34 @@ def _library_target(spec: str, interface: Interface, path: str, symbol: str) -> 
     if live is not None:
         live.restype = ctypes.c_uint32
     state = getattr(library, f"{symbol}_state", None)
-    return NativeTarget(spec, interface, create, live=live, state=state, cover=cover)
+    pump = getattr(library, f"{symbol}_pump", None)
+    return NativeTarget(
+        spec,
+        interface,
+        create,
+        live=live,
+        state=state,
+        pump=_Pump(pump) if pump is not None else None,
+        cover=cover,
+    )
+
+
+_CALL_OUT = ctypes.CFUNCTYPE(None)
+
+
+class _Pump:
+    """A library's function that takes what its objects are to call where they would pump messages."""
+
+    def __init__(self, function: Any):
+        self._function = function
+        function.restype = None
+        function.argtypes = (_CALL_OUT,)
+        self._kept: Any = None  # what the library has must not go
+
+    def __call__(self, called_out: Callable[[], None] | None) -> None:
+        kept = _CALL_OUT(called_out) if called_out is not None else _CALL_OUT()
+        self._function(kept)
+        self._kept = kept
 
 
 def _class_target(spec: str, interface: Interface) -> Target:

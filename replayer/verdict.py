@@ -4,8 +4,9 @@
     PASSED    nothing found                          found, but only beyond the level that counts
     FAILED    something found                        its finding is still there, or another one
     FIXED     -                                      nothing found any more
-    ERROR     could not be replayed: no instance of the target, another interface, no call that could be made;
-              of a regression also if what found it did not look, or not all of its calls were made
+    ERROR     could not be replayed: no instance of the target, another interface, no call that could be made,
+              calls that wait for others which come later in their order; of a regression also if what found it
+              did not look, or not all of its calls were made
 
 An ERROR says nothing about the target, good or bad, and is never taken for a pass.
 """
@@ -141,6 +142,8 @@ def replay_trace(
 
 
 def _judged(verdict: Verdict, trace: Trace, run: Run, judge: Judge, level: Level) -> Verdict:
+    if run.unforced:
+        return replace(verdict, status=Status.ERROR, message=f"its order cannot be kept: {run.unforced}")
     skipped = _not_made(run)
     if len(skipped) == len(trace.calls):
         message = f"none of its {len(skipped)} calls could be made: {skipped[0][1]}"

@@ -1,0 +1,352 @@
+"""Calls that overlapped or nested when they were recorded do so again; where a target cannot, that is said."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sequences import CALLBACK, QuietHost
+
+from recorder.calls import SYNC_EVENT, Call, Enter, Event, Header, Leave, Outcome, OutcomeKind, Thread, Trace
+from replayer.isolation import Isolated, Limits
+from replayer.order import Order
+from replayer.player import PlayOptions, Run, play
+from replayer.target import object_target
+from replayer.verdict import Judging, Status, replay_trace
+
+SOON = PlayOptions(patience=0.2, join_seconds=0)
+
+
+def recorded(text: str, calls: dict[int, Call] | None = None, threads: str = "01") -> Trace:
+    """A trace from its events, as in "0( 1( 1) 0)": call 0 begins, call 1 begins and ends, call 0 ends.
+
+    `calls`: what is not Progress(NULL, number, 9); `threads`: the thread of each call.
+    """
+    events: list[Event] = []
+    for word in text.split():
+        number = int(word[:-1])
+        if word.endswith("("):
+            call = (calls or {}).get(number, Call("Progress", (None, number, 9)))
+            events.append(Enter(number, call._replace(thread=int(threads[number]))))
+        else:
+            events.append(Leave(number, Outcome()))
+    return Trace(Header(CALLBACK), tuple(events), (Thread(),) * (max(map(int, threads)) + 1))
+
+
+def borders(trace: Trace) -> list[tuple[int, bool]]:
+    return [(event.number, isinstance(event, Leave)) for event in trace.events]
+
+
+def kinds(run: Run) -> list[OutcomeKind | None]:
+    return [outcome and outcome.kind for _, _, outcome in run.trace.played]
+
+
+class Meeting(QuietHost):
+    """Progress(_, 0, _) returns once Progress(_, 1, _) has been made."""
+
+    def __init__(self) -> None:
+        self.met = threading.Event()
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+        if index == 1:
+            self.met.set()
+        if index == 0:
+            self.met.wait()
+
+
+class Boxes(QuietHost):
+    """Shows a box for each Progress and lets messages through meanwhile; tells how deep calls were nested."""
+
+    log: list[tuple[int, bool, int]]
+
+    def __init__(self) -> None:
+        self.own = threading.local()
+
+    def pump(self) -> None:
+        """Where a box lets messages through."""
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+        depth = getattr(self.own, "depth", 0)
+        self.log.append((index, False, depth))
+        self.own.depth = depth + 1
+        self.pump()
+        self.own.depth = depth
+        self.log.append((index, True, depth))
+
+
+# ------------------------------------------------------------------------------------------------ in order
+
+
+def test_a_call_can_wait_for_one_that_overlapped_it() -> None:
+    trace = recorded("0( 1( 1) 0)")
+    run = play(trace, object_target(Meeting), SOON)
+    assert kinds(run) == [OutcomeKind.RETURNED] * 2 and not run.unforced
+    assert borders(run.trace) == borders(trace)
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> Trace:
+    """Traces as three threads make them."""
+    events: list[Event] = []
+    stacks: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for thread, begins in draw(st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=20)):
+        if begins:
+            number = sum(isinstance(event, Enter) for event in events)
+            events.append(Enter(number, Call("Progress", (None, number, 99), thread)))
+            stacks[thread].append(number)
+        elif stacks[thread]:
+            events.append(Leave(stacks[thread].pop(), Outcome()))
+    return Trace(Header(CALLBACK), tuple(events))
+
+
+@settings(max_examples=30)
+@given(recordings())
+def test_the_target_sees_calls_in_their_order(trace: Trace) -> None:
+    log: list[tuple[int, bool, int]] = []
+    run = play(trace, object_target(type("Host", (Boxes,), {"log": log})), PlayOptions(join_seconds=0))
+    assert not run.unforced
+    order = Order.of(trace.events)
+    seen = {(number, leaves): at for at, (number, leaves, _) in enumerate(log)}
+    assert len(log) == len(seen) == 2 * len(trace.calls)
+    for ended, at in order.leaves.items():
+        for begun, later in order.enters.items():
+            if at < later:
+                assert seen[ended, True] < seen[begun, False]
+    depths: dict[int, int] = {}
+
+    def walk(program: Any, depth: int) -> None:
+        for planned in program:
+            depths[planned.number] = depth
+            walk(planned.inside, depth + 1)
+
+    for program in order.programs.values():
+        walk(program, 0)
+    assert {number: depth for number, _, depth in log} == depths
+
+
+def test_calls_are_nested_where_the_target_uses_its_handle() -> None:
+    log: list[str] = []
+
+    class Host(QuietHost):
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            log.append("Progress")
+
+        def Done(self, handle: Any, result: int) -> Any:
+            log.append("Done begins")
+            handle.close()
+            log.append("Done ends")
+
+    trace = recorded("0( 1( 1) 0)", {0: Call("Done", (SYNC_EVENT, 0))}, threads="00")
+    run = play(trace, object_target(Host), SOON)
+    assert log == ["Done begins", "Progress", "Done ends"]
+    assert not run.unforced and borders(run.trace) == borders(trace)
+
+
+def test_a_hook_of_the_targets_own_still_does_what_it_does() -> None:
+    log: list[int] = []
+
+    class Host(QuietHost):
+        def __init__(self) -> None:
+            self.pump = log.append
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            self.pump(index)
+
+    assert not play(recorded("0( 1( 1) 0)", threads="00"), object_target(Host), SOON).unforced
+    assert log == [1, 0]
+
+
+def test_an_invariant_is_asked_for_when_no_call_is_under_way() -> None:
+    class Host(Meeting):
+        open = 0
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            self.open += 1
+            super().Progress(text, index, maximum)
+            self.open -= 1
+
+        def invariant(self) -> bool:
+            return self.open == 0
+
+    trace = recorded("0( 1( 1) 0) 2( 2)", threads="010")
+    assert play(trace, object_target(Host), SOON).observations == ()
+
+    class Broken(Host):
+        def invariant(self) -> bool:
+            return False
+
+    (seen,) = play(trace, object_target(Broken), SOON).observations
+    assert (seen.kind, seen.number) == ("invariant", 0)
+
+
+def test_the_main_thread_can_make_the_first_threads_calls() -> None:
+    options = PlayOptions(patience=0.2, join_seconds=0, main_thread=True)
+    threads: list[threading.Thread] = []
+
+    class Host(Meeting):
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            super().Progress(text, index, maximum)
+            threads.append(threading.current_thread())
+
+    assert not play(recorded("0( 1( 1) 0)"), object_target(Host), options).unforced
+    assert threads.pop() is threading.main_thread() is not threads.pop()
+
+
+# ------------------------------------------------------------------------------------- what cannot be forced
+
+
+def test_a_call_that_waits_for_a_later_one_is_named_with_it() -> None:
+    meeting = {1: Call("Progress", (None, 7, 9)), 2: Call("Progress", (None, 1, 9))}
+    run = play(recorded("0( 1( 1) 0) 2( 2)", meeting, threads="011"), object_target(Meeting), SOON)
+    assert run.unforced == (
+        "call 0 (Progress on thread 0) did not return until call 2 (Progress on thread 1) was made, "
+        "which comes later"
+    )
+    assert kinds(run) == [OutcomeKind.RETURNED] * 3
+
+
+def test_a_call_that_needs_another_to_return_is_named_with_it() -> None:
+    class Host(QuietHost):
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def pump(self) -> None:
+            """Where messages come through."""
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            if index == 2:
+                return
+            with self.lock:
+                self.pump()
+
+    # call 0 has the lock that call 1 waits for, and keeps it until call 2 has been made inside it
+    run = play(recorded("0( 1( 1) 2( 2) 0)", threads="010"), object_target(Host), SOON)
+    assert run.unforced == (
+        "call 1 (Progress on thread 1) did not return until call 2 (Progress on thread 0) had returned, "
+        "which comes later"
+    )
+    assert kinds(run) == [OutcomeKind.RETURNED] * 3
+
+
+def test_a_target_that_does_not_call_out_cannot_be_called_inside() -> None:
+    run = play(recorded("0( 1( 1) 0)", threads="00"), object_target(QuietHost), SOON)
+    assert run.unforced == (
+        "call 1 (Progress on thread 0) was made inside call 0 (Progress on thread 0), "
+        "in which the target does not call out"
+    )
+    assert kinds(run) == [OutcomeKind.RETURNED, OutcomeKind.NOT_RUN]
+
+
+def test_calls_that_cross_each_other_on_one_thread_are_not_made() -> None:
+    run = play(recorded("0( 1( 0) 1)", threads="00"), object_target(QuietHost), SOON)
+    assert "call 0 ended before call 1" in run.unforced
+    assert kinds(run) == [OutcomeKind.NOT_RUN] * 2
+
+
+def test_an_order_that_cannot_be_kept_is_an_error_and_says_why() -> None:
+    trace = recorded("0( 1( 1) 0)", threads="00")
+
+    class Player:
+        spec, interface = "it", CALLBACK
+
+        def play(self, trace: Trace) -> Run:
+            return play(trace, object_target(QuietHost), SOON)
+
+    verdict = replay_trace(trace, Player(), Judging().judge(trace))  # type: ignore[arg-type]
+    assert verdict.status is Status.ERROR
+    assert verdict.message.startswith(
+        "its order cannot be kept: call 1 (Progress on thread 0) was made inside call 0"
+    )
+
+
+# --------------------------------------------------------------------------------------------- in a child process
+
+
+HANG = Call("Progress", ("%s", 0, 9))
+
+
+def test_an_order_survives_the_way_into_a_child_and_back(isolated: Callable[[str], Isolated]) -> None:
+    player = isolated("targets.threads.one_lock:Host")
+    trace = recorded("0( 1( 2( 2) 1) 0) 3( 3)", {0: Call("Error", (-1, None))}, threads="0011")
+    run = player.play(trace)
+    assert not run.unforced and kinds(run) == [OutcomeKind.RETURNED] * 4
+    assert run.trace.calls == trace.calls and borders(run.trace) == borders(trace)
+    one_by_one = Trace.from_calls(trace.calls, trace.header)
+    assert [borders(run.trace) for run in player.play_many([one_by_one, trace])] == [
+        borders(one_by_one),
+        borders(trace),
+    ]
+
+
+def test_what_could_not_be_forced_is_told_through_the_process(isolated: Callable[[str], Isolated]) -> None:
+    run = isolated("targets.clean:Host").play(recorded("0( 1( 1) 0)", threads="00"))
+    assert "the target does not call out" in run.unforced
+
+
+def test_a_hang_is_that_of_the_call_that_should_have_returned() -> None:
+    with Isolated("targets.hangs_on_text:Host", limits=Limits(0.8)) as player:
+        run = player.play(recorded("0( 1( 2( 2) 1) 0) 3( 3)", {1: HANG}, threads="0121"))
+    assert not run.unforced
+    assert kinds(run) == [None, OutcomeKind.HUNG, OutcomeKind.RETURNED, OutcomeKind.NOT_RUN]
+
+
+def test_a_crash_is_that_of_the_call_that_began_last(isolated: Callable[[str], Isolated]) -> None:
+    crash = Call("Progress", (None, 9, 1))
+    run = isolated("targets.segfaults:Host").play(recorded("0( 1( 1) 0) 2( 2)", {1: crash}, threads="010"))
+    assert kinds(run) == [None, OutcomeKind.CRASHED, OutcomeKind.NOT_RUN]
+    assert borders(run.trace) == [(0, False), (1, False), (1, True), (2, False), (2, True)]
+
+
+# ------------------------------------------------------------------------------------------------------- native
+
+
+@pytest.fixture(scope="module")
+def overlapping(library: Callable[[str | Path], Path]) -> Iterator[Isolated]:
+    with Isolated(f"{library('overlaps')}:create", limits=Limits(2.0)) as player:
+        yield player
+
+
+@pytest.mark.native
+class TestNative:
+    def test_a_call_can_wait_for_one_that_overlapped_it(self, overlapping: Isolated) -> None:
+        trace = recorded(
+            "0( 1( 1) 2( 2) 0)", {n: Call("Progress", ("t", n + 1, 9)) for n in range(3)}, threads="012"
+        )
+        run = overlapping.play(trace)
+        assert kinds(run) == [OutcomeKind.RETURNED] * 3 and not run.unforced
+        assert borders(run.trace) == borders(trace)
+
+    def test_calls_are_nested_where_the_library_calls_out(self, overlapping: Isolated) -> None:
+        calls = {
+            0: Call("Error", (-5, "outer")),
+            1: Call("Error", (-6, "inner")),
+            2: Call("Progress", (None, 2, 9)),
+        }
+        run = overlapping.play(recorded("0( 1( 2( 2) 1) 0)", calls, threads="000"))
+        assert not run.unforced
+        assert [outcome and outcome.value for _, _, outcome in run.trace.played] == [-5, -6, 0]
+
+    def test_a_call_that_waits_for_a_later_one_is_an_error(self, overlapping: Isolated) -> None:
+        calls = {0: Call("Progress", (None, 1, 9)), 2: Call("Progress", (None, 2, 9))}
+        run = overlapping.play(
+            recorded("0( 1( 1) 0) 2( 2)", {**calls, 1: Call("Error", (0, None))}, threads="011")
+        )
+        assert (
+            "call 0 (Progress on thread 0) did not return until call 2 (Progress on thread 1) was" in run.unforced
+        )
+
+    def test_the_object_can_be_referenced_and_released_while_a_call_runs(self, overlapping: Isolated) -> None:
+        calls = {
+            0: Call("Progress", (None, 1, 9)),
+            1: Call("AddRef"),
+            2: Call("Release"),
+            3: Call("Progress", (None, 2, 9)),
+        }
+        run = overlapping.play(recorded("0( 1( 1) 2( 2) 3( 3) 0)", calls, threads="0112"))
+        assert not run.unforced and not run.observations
+        assert kinds(run) == [OutcomeKind.RETURNED] * 4
