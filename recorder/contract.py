@@ -379,6 +379,8 @@ class Monitor:
         contract = self.contract
         if contract.final and self._protocol_calls and self.state not in contract.ended:
             self._break("P12", number, f"released in state {self.state}, without {contract.final.method}")
+        if running := [call.method for call in self._open.values() if call.method not in self.interface.unknown]:
+            self._break("P3", number, f"released while {running[0]} is running")
         if contract.released:
             self.state = contract.released
 

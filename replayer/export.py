@@ -120,7 +120,7 @@ def script_of(trace: Trace, form: Form, name: str) -> Script:
     interface = trace.interface
     if not trace.calls:
         raise SynctapeError(f"{name}: has no calls")
-    course = Course(contract_of(interface), trace.calls)
+    course = Course.of_calls(contract_of(interface), trace.calls)
     steps = tuple(_step(number, call, interface, form, course) for number, call in enumerate(trace.calls))
     finding = _finding(trace.header.provenance.get("finding"))
     unmade = [step for step in steps if isinstance(step, Unmade)]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recorder import hresult
-from recorder.calls import Call, Opaque, Outcome, OutcomeKind, Trace
+from recorder.calls import NOT_RUN, Call, Enter, Event, Leave, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import Contract, Level, Monitor, contract_of
 from recorder.errors import SynctapeError
 from recorder.interface import Type
@@ -90,6 +90,10 @@ _BESIDE = (
     "references",
     "memory-growth",
     "handle-leak",
+    "deadlock",
+    "lost-update",
+    "linearizability",
+    "data-race",
 )  # seen beside the calls, so that no one method is to blame
 
 _Hit = tuple[str, int, str, str]  # code, call number, message, place
@@ -137,7 +141,7 @@ class Judge:
         if gone is not None:  # all that comes of calls on an object that is gone is one mistake
             hits = [(name, hit) for name, hit in hits if hit[1] <= gone or name == "retained"]
         hits.sort(key=lambda item: item[1][1])
-        course = Course(self.contract, calls, [played.outcome for played in run.trace.played])
+        course = Course(self.contract, run.trace.events)
         findings: dict[tuple[str, str, str], Finding] = {}
         for name, (code, number, message, place) in hits:
             level, broken = course.level(number)
@@ -149,59 +153,87 @@ class Judge:
 
     def level(self, calls: Sequence[Call], upto: int) -> tuple[Level, tuple[str, ...]]:
         """Level of the calls up to one, and the rules that they break."""
-        return Course(self.contract, calls).level(upto)
+        return Course.of_calls(self.contract, calls).level(upto)
 
     def state_before(self, calls: Sequence[Call], number: int) -> str:
         """The contract's state in which a call was made."""
-        return Course(self.contract, calls).state_before(number)
+        return Course.of_calls(self.contract, calls).state_before(number)
 
 
 class Course:
-    """A sequence as the contract sees it, call by call, followed once and only as far as it is asked.
+    """A run as the contract sees it, followed once and only as far as it is asked.
 
-    IUnknown's calls count where `outcomes` say that they were made, as on a native target.  The player has
-    one reference before the first call: whoever releases that has no object any more.
+    `events` are its enters and leaves as they happened: a call is judged by what had been called until it ended,
+    so that a report on another thread while the final call runs makes both hostile (P13).  IUnknown's calls count
+    where outcomes say that they were made, as on a native target.  The player has one reference before the first
+    call: whoever releases that has no object any more.
     """
 
-    def __init__(self, contract: Contract, calls: Sequence[Call], outcomes: Sequence[Outcome | None] = ()):
+    def __init__(self, contract: Contract, events: Iterable[Event]):
         self._monitor = Monitor(contract)
-        self._calls = calls
-        self._outcomes = outcomes
+        self._events = iter(events)
         self._held = 1
-        self._states: list[str] = []  # before each call
-        self._levels: list[tuple[Level, tuple[str, ...]]] = []  # up to and with each call
+        self._counted: dict[int, Call] = {}  # calls of IUnknown's that are going on
+        self._states: dict[int, str] = {}  # before each call
+        self._levels: dict[int, tuple[Level, tuple[str, ...]]] = {}  # up to the end of each call
+        self._level: tuple[Level, tuple[str, ...]] = (Level.CONFORMING, ())
+        self._seen = 0  # violations
+
+    @classmethod
+    def of_calls(
+        cls, contract: Contract, calls: Sequence[Call], outcomes: Sequence[Outcome | None] = ()
+    ) -> Course:
+        """The course of calls one after the other; IUnknown's count where they have an outcome."""
+        return cls(contract, _one_after_the_other(calls, outcomes))
 
     def state_before(self, number: int) -> str:
-        self._follow(number)
-        return self._states[number] if number < len(self._states) else self._monitor.state
+        """The contract's state when a call began; behind the last one, the state at the end."""
+        self._follow(number, self._states)
+        return self._states.get(number, self._monitor.state)
 
     def level(self, number: int) -> tuple[Level, tuple[str, ...]]:
-        """The level of the calls up to this one, and the rules that make it so."""
-        self._follow(number)
-        return self._levels[min(number, len(self._levels) - 1)] if self._levels else (Level.CONFORMING, ())
+        """The level of what was called until this call ended, and the rules that make it so."""
+        self._follow(number, self._levels)
+        return self._levels.get(number, self._level)
 
-    def _follow(self, upto: int) -> None:
-        monitor = self._monitor
-        level, broken = self._levels[-1] if self._levels else (Level.CONFORMING, ())
-        for number in range(len(self._states), min(upto + 1, len(self._calls))):
-            self._states.append(monitor.state)
-            call, before = self._calls[number], len(monitor.violations)
-            if call.method not in monitor.interface.unknown:
-                monitor.enter(number, call)
-                monitor.leave(number, Outcome())
+    def _follow(self, number: int, known: Mapping[int, object]) -> None:
+        while number not in known and (event := next(self._events, None)) is not None:
+            if isinstance(event, Enter):
+                self._enter(event.number, event.call)
             else:
-                self._count(number, call)
-            for violation in monitor.violations[before:]:
-                if violation.level > level:
-                    level, broken = violation.level, ()
-                if violation.level == level and violation.rule.id not in broken:
-                    broken = (*broken, violation.rule.id)
-            self._levels.append((level, broken))
+                self._leave(event.number, event.outcome)
+            self._weigh()
+            if isinstance(event, Leave):
+                self._levels[event.number] = self._level
 
-    def _count(self, number: int, call: Call) -> None:
+    def _enter(self, number: int, call: Call) -> None:
+        monitor = self._monitor
+        self._states[number] = monitor.state
+        if call.method in monitor.interface.unknown:
+            self._counted[number] = call
+        else:
+            monitor.enter(number, call)
+
+    def _leave(self, number: int, outcome: Outcome) -> None:
+        if call := self._counted.pop(number, None):
+            self._count(number, call, outcome)
+        else:
+            self._monitor.leave(number, outcome)
+
+    def _weigh(self) -> None:
+        """What has been broken since counts from now on."""
+        violations = self._monitor.violations
+        level, broken = self._level
+        for violation in violations[self._seen :]:
+            if violation.level > level:
+                level, broken = violation.level, ()
+            if violation.level == level and violation.rule.id not in broken:
+                broken = (*broken, violation.rule.id)
+        self._seen, self._level = len(violations), (level, broken)
+
+    def _count(self, number: int, call: Call, outcome: Outcome) -> None:
         """A call of IUnknown's; what counts is not what the host answered but what the caller holds."""
-        outcome = self._outcomes[number] if number < len(self._outcomes) else None
-        if outcome is None or outcome.kind is not OutcomeKind.RETURNED:
+        if outcome.kind is not OutcomeKind.RETURNED:
             return
         self._monitor.enter(number, call)
         value = outcome.value
@@ -210,6 +242,12 @@ class Course:
         elif call.method == _ADD_REF or (isinstance(value, int) and not hresult.failed(value)):
             self._held += 1
         self._monitor.leave(number, outcome._replace(value=value))
+
+
+def _one_after_the_other(calls: Sequence[Call], outcomes: Sequence[Outcome | None]) -> Iterator[Event]:
+    for number, call in enumerate(calls):
+        yield Enter(number, call)
+        yield Leave(number, (outcomes[number] if number < len(outcomes) else None) or NOT_RUN)
 
 
 # deaths of which more is known than their name
@@ -344,7 +382,7 @@ def _in_range(value: int, kind: Type) -> bool:
 
 def _failure(judge: Judge, run: Run) -> Iterator[_Hit]:
     """A failure answered to a sequence that keeps to the contract, or to a lenient one."""
-    course = Course(judge.contract, run.trace.calls, [played.outcome for played in run.trace.played])
+    course = Course(judge.contract, run.trace.events)
     for number, call, outcome in run.trace.played:
         if outcome is None or outcome.kind is not OutcomeKind.RETURNED or not hresult.is_hresult(outcome.value):
             continue
@@ -441,6 +479,30 @@ ORACLES = {
             "the target keeps a descriptor or handle of each sequence (--repeat, campaigns on native targets)",
             _observed("handle-leak", "X11"),
         ),
+        Oracle(
+            "deadlock",
+            "X14",
+            "threads that make calls wait for each other, or for what nobody does any more",
+            _observed("deadlock", "X14"),
+        ),
+        Oracle(
+            "lost-update",
+            "X15",
+            "calls that ran at the same time left what some of them would have left without the others",
+            _observed("lost-update", "X15"),
+        ),
+        Oracle(
+            "linearizability",
+            "X16",
+            "calls that ran at the same time came to what they come to in no order one after the other",
+            _observed("linearizability", "X16"),
+        ),
+        Oracle(
+            "data-race",
+            "X17",
+            "ThreadSanitizer's report: threads used the same memory at the same time",
+            _observed("data-race", "X17"),
+        ),
         Oracle("mismatch", "X8", "an answer differs from the recorded one (--match-results)", _mismatch),
     )
 }
@@ -519,6 +581,35 @@ CODES = {
         "Memory that is not the host's was read or written, or the code means nothing by its language's rules: "
         "without the sanitizer it goes unnoticed until something else breaks, far from its cause.",
         "The report in the finding names the line, and the lines that allocated and freed the memory.",
+    ),
+    "X14": _Code(
+        "Every thread that was in a call waited: for a lock that another one held, or for something that nobody "
+        "was left to do.",
+        "The provider's threads and the user interface stand still for good, and the sync never ends (H17, H18).",
+        "The finding has each thread's stack. Take locks in one order, hold none while calling out, and let no "
+        "call wait for another one.",
+    ),
+    "X15": _Code(
+        "Calls of several threads ran at the same time, and what is to be seen afterwards is what it would be if "
+        "one or two of them had not been made.",
+        "A report or an error that the provider made is silently missing (H17).",
+        "Between reading a value and storing what follows from it another thread stored its own: hold one lock "
+        "from the first to the second.",
+    ),
+    "X16": _Code(
+        "Calls of several threads ran at the same time, and what they answered or left to be seen is what no "
+        "order of the same calls one after the other gives.",
+        "The host shows what never was: one call's index beside another one's maximum, success beside errors "
+        "(H17).",
+        "The schedule shows where one thread came in between. What belongs together is read and stored under one "
+        "lock; what was looked at before the lock was let go is looked at again.",
+    ),
+    "X17": _Code(
+        "ThreadSanitizer, which the target was built with, saw two threads use the same memory without anything "
+        "that orders them, and at least one of them wrote.",
+        "In C and C++ that is undefined behaviour: counts go wrong, texts are torn, and what works on one "
+        "processor fails on another (H5, H17).",
+        "The report in the finding has both stacks: guard the memory by one lock, or make it atomic.",
     ),
 }
 

@@ -9,7 +9,7 @@ import pytest
 from sequences import CALLBACK, GOOD, calls, limits_memory, trace
 
 from recorder import hresult
-from recorder.calls import Call, Outcome, OutcomeKind, Trace
+from recorder.calls import Call, Enter, Event, Leave, Outcome, OutcomeKind, Trace
 from recorder.contract import Level, Monitor, contract_of
 from recorder.errors import SynctapeError
 from recorder.rules import RULES
@@ -93,7 +93,7 @@ def test_it_says_nothing_of_a_correct_host(oracle: str) -> None:
 
 
 def test_every_oracle_is_tried_here() -> None:
-    assert set(PLANTED) | {"mismatch", *NATIVE} == set(ORACLES)
+    assert set(PLANTED) | {"mismatch", *NATIVE, *dict(THREADS)} == set(ORACLES)
     assert all(oracle.meaning and "\n" not in oracle.meaning for oracle in ORACLES.values())
 
 
@@ -223,7 +223,7 @@ def test_without_a_place_the_message_tells_bugs_apart_but_not_its_values() -> No
 
 
 def course(*lines: str) -> Course:
-    return Course(contract_of(CALLBACK), calls(*lines))
+    return Course.of_calls(contract_of(CALLBACK), calls(*lines))
 
 
 def test_the_course_knows_state_and_level_at_each_call() -> None:
@@ -247,12 +247,12 @@ RELEASED_TWICE = [Call("AddRef"), Call("Release"), *calls(*GOOD), Call("Release"
 
 
 def test_the_callers_references_do_not_count_where_they_are_not_played() -> None:
-    assert Course(contract_of(CALLBACK), RELEASED_TWICE).level(99)[0] is Level.CONFORMING
+    assert Course.of_calls(contract_of(CALLBACK), RELEASED_TWICE).level(99)[0] is Level.CONFORMING
 
 
 def test_calls_of_iunknown_count_where_they_were_made() -> None:
     answers = [Outcome(value=value) for value in (2, 1, 0, 0, 0, 0, 7, 7)]  # not what the host says of its count
-    course = Course(contract_of(CALLBACK), RELEASED_TWICE, answers)
+    course = Course.of_calls(contract_of(CALLBACK), RELEASED_TWICE, answers)
     assert [course.level(number)[0] for number in (1, 5, 6)] == [Level.CONFORMING] * 3
     assert course.state_before(7) == "released"
     assert course.level(7) == (Level.HOSTILE, ("P2",))
@@ -260,7 +260,7 @@ def test_calls_of_iunknown_count_where_they_were_made() -> None:
 
 def test_a_call_after_the_last_release_is_hostile() -> None:
     sequence = [Call("QueryInterface", (CALLBACK.iid,)), *calls(*GOOD), *[Call("Release")] * 2, *calls(GOOD[0])]
-    course = Course(contract_of(CALLBACK), sequence, [Outcome()] * len(sequence))
+    course = Course.of_calls(contract_of(CALLBACK), sequence, [Outcome()] * len(sequence))
     assert course.level(6)[0] < Level.HOSTILE
     assert course.level(7) == (Level.HOSTILE, ("P3",))
 
@@ -269,6 +269,44 @@ def test_a_refused_interface_is_no_failure() -> None:
     asked = trace('QueryInterface("{00000000-0000-0000-0000-000000000001}")')
     refused = Trace.from_calls(asked.calls, asked.header, [Outcome(value=-2147467262)])
     assert Judge.of(asked).findings(Run(refused)) == []
+
+
+def overlapping(*moments: str) -> Course:
+    """Calls by their lines, the end of call n as `end n`; each call on a thread of its own."""
+    events: list[Event] = []
+    number = 0
+    for moment in moments:
+        if moment.startswith("end "):
+            events.append(Leave(int(moment[4:]), Outcome()))
+        else:
+            (call,) = calls(moment)
+            events.append(Enter(number, call._replace(thread=number)))
+            number += 1
+    return Course(contract_of(CALLBACK), events)
+
+
+def test_calls_that_overlap_are_judged_by_what_was_called_until_they_ended() -> None:
+    seen = overlapping(GOOD[0], "end 0", GOOD[2], GOOD[3], "end 1", "end 2", GOOD[1])
+    assert seen.level(0) == (Level.CONFORMING, ())
+    assert seen.level(1) == seen.level(2) == (Level.LENIENT, ("P20",))
+    assert seen.state_before(2) == "running"
+    assert seen.level(3) == (Level.HOSTILE, ("P13",))
+
+
+def test_a_report_while_the_end_runs_makes_both_hostile() -> None:
+    seen = overlapping(GOOD[2], "end 0", GOOD[3], GOOD[2], "end 2", "end 1")
+    assert [seen.level(number) for number in range(3)] == [
+        (Level.CONFORMING, ()),
+        (Level.HOSTILE, ("P13",)),
+        (Level.HOSTILE, ("P13",)),
+    ]
+    assert seen.state_before(2) == "finished"
+
+
+def test_the_last_release_while_a_call_runs_is_hostile() -> None:
+    seen = overlapping(GOOD[2], "end 0", GOOD[3], "Release()", "end 2", "end 1")
+    assert seen.level(2) == seen.level(1) == (Level.HOSTILE, ("P3",))
+    assert overlapping("AddRef()", "end 0", GOOD[3], "Release()", "end 2", "end 1").level(1)[0] < Level.HOSTILE
 
 
 def test_an_empty_course() -> None:
@@ -287,6 +325,17 @@ def test_a_long_run_is_followed_a_fixed_number_of_times(monkeypatch: pytest.Monk
     count = 400
     judged(play(trace(*['Progress("step", 0, 0)'] * count), object_target(Refuses)))
     assert len(followed) <= 3 * count
+
+
+THREADS = (("deadlock", "X14"), ("lost-update", "X15"), ("linearizability", "X16"), ("data-race", "X17"))
+
+
+@pytest.mark.parametrize(("kind", "code"), THREADS)
+def test_what_threads_did_is_nobodys_call(kind: str, code: str) -> None:
+    run = Run(trace(*GOOD), (Observation(kind, 2, "it went wrong", "host.py:3 in Progress"),))
+    (finding,) = Judge.of(run.trace).findings(run)
+    assert (finding.code, finding.oracle, finding.number, finding.method) == (code, kind, 2, "")
+    assert finding.place == "host.py:3 in Progress"
 
 
 # ---------------------------------------------------------------------------------------------------- explain
