@@ -18,7 +18,8 @@ LIMITED_API = "0x030B0000"
 SOURCES = {
     "recorder._native.core": [f"recorder/_native/{name}.c" for name in ("module", "synctape_record", "tally")],
     "replayer._native.core": [
-        f"replayer/_native/{name}.c" for name in ("module", "player", "screen", "texts", "pages", "fault")
+        f"replayer/_native/{name}.c"
+        for name in ("module", "player", "screen", "texts", "pages", "fault", "steps", "threads")
     ],
     "fuzz._native.core": [f"fuzz/_native/{name}.c" for name in ("module", "variants")],
 }

@@ -20,12 +20,14 @@ from replayer.guards import Guard
 from replayer.handles import Handles
 from replayer.holding import Holding
 
-__all__ = ["Compiled", "describe", "open_compiled"]
+__all__ = ["WORDS", "Compiled", "describe", "open_compiled"]
 
 _CODES = {kind: number for number, kind in enumerate(Type)}  # as player.h counts them
 _UNSUPPORTED = 0xFF
 _BY_ADDRESS, _OUT = 0x40, 0x80
-_WORDS = 12  # arguments of a method
+WORDS = 12
+"""Arguments of a method, at most."""
+
 _DONE, _STOPPED, _FULL = range(3)  # SynStatus
 _ROOM = 4096  # calls for which there is room at once
 _UNSIGNED = {Type.U64: 2**64, Type.HANDLE: 2**64, Type.POINTER: 2**64}
@@ -37,7 +39,7 @@ def describe(interface: Interface) -> bytes:
 
 
 def _description(method: Method) -> bytes:
-    if len(method.parameters) > _WORDS:
+    if len(method.parameters) > WORDS:
         return bytes((_UNSUPPORTED, 0))
     parameters = [
         _CODES[p.type] | (_BY_ADDRESS if p.pointer else 0) | (_OUT if p.is_out else 0) for p in method.parameters
@@ -66,20 +68,23 @@ def open_compiled(interface: Interface, guard: Guard, seed: int = 0) -> Iterator
 
 
 class Compiled:
-    """Plays one sequence in one or several pieces."""
+    """Plays one sequence in one or several pieces.
+
+    `player` is the core's; `with_outputs` says whether some method has output parameters.
+    """
 
     def __init__(self, core: Any, player: Any, interface: Interface):
         self._core = core
-        self._player = player
+        self.player = player
         self._methods = {m.name: (slot, m) for slot, m in enumerate(interface.slots)}
-        self._has_outputs = any(method.outputs for method in interface.calls)
+        self.with_outputs = any(method.outputs for method in interface.calls)
         self._handles = array("q")  # pairs of symbol and value
         self._given: set[int] = set()
         self._forget()
 
     def _forget(self) -> None:
         """Texts are defined anew from here on."""
-        self._core.forget(self._player)
+        self._core.forget(self.player)
         self._records: list[bytes] = []
         self._encoder = Encoder(self._records.append)
 
@@ -97,7 +102,7 @@ class Compiled:
         The others cannot be expressed here.  `came` is told of outcomes as they come: at the end, and from the
         first call that was given a handle on after each, so that it can look what became of the handle.
         """
-        stream = memoryview(self._encode(calls))
+        stream = memoryview(self.encode(calls))
         self._give_handles(calls, handles)
         done, status, room = 0, _FULL, _ROOM
         while status in (_FULL, _STOPPED):
@@ -116,9 +121,9 @@ class Compiled:
     ) -> tuple[int, list[Outcome], int]:
         """Make as many calls as these at most."""
         values, elapsed = array("q", bytes(8 * len(calls))), array("Q", bytes(8 * len(calls)))
-        outputs = array("Q", bytes(8 * _WORDS * len(calls))) if self._has_outputs else None
+        outputs = array("Q", bytes(8 * WORDS * len(calls))) if self.with_outputs else None
         status, made, read, holding.count, _ = self._core.play(
-            self._player,
+            self.player,
             holding.pointer,
             holding.count,
             stream,
@@ -132,11 +137,12 @@ class Compiled:
             True,
         )
         outcomes = [
-            self._outcome(call.method, values[i], elapsed[i], outputs, i) for i, call in enumerate(calls[:made])
+            self.outcome(call.method, values[i], elapsed[i], outputs, i) for i, call in enumerate(calls[:made])
         ]
         return status, outcomes, read
 
-    def _encode(self, calls: Sequence[Call]) -> bytes:
+    def encode(self, calls: Sequence[Call]) -> bytes:
+        """The calls as the core reads them; texts that were encoded before are referred to."""
         encoder, records = self._encoder, self._records
         for call in calls:
             slot, method = self._methods[call.method]
@@ -152,12 +158,13 @@ class Compiled:
                     self._given.add(value.token)
                     self._handles.extend((value.token, handles.live(value)))
 
-    def _outcome(self, name: str, value: int, elapsed: int, outputs: Any, number: int) -> Outcome:
+    def outcome(self, name: str, value: int, elapsed: int, outputs: Any, number: int) -> Outcome:
+        """What the core gave for call `number` of a piece."""
         slot, method = self._methods[name]
         answer = _typed(method.returns, value)
         if slot < len(IUNKNOWN.slots) or not method.outputs:
             return Outcome(value=answer, elapsed_ns=elapsed)
-        given = outputs[_WORDS * number : _WORDS * number + len(method.outputs)]
+        given = outputs[WORDS * number : WORDS * number + len(method.outputs)]
         filled = tuple(_typed(p.type, word) for p, word in zip(method.outputs, given, strict=True))
         return Outcome(value=answer, elapsed_ns=elapsed, outputs=filled)
 

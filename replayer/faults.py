@@ -17,7 +17,16 @@ from typing import NamedTuple
 
 from replayer.symbols import symbols_of
 
-__all__ = ["OWN_THREAD", "Fault", "FaultFile", "Meaning", "NativeFrame", "parse_fault", "watch_faults"]
+__all__ = [
+    "OWN_THREAD",
+    "Fault",
+    "FaultFile",
+    "Meaning",
+    "NativeFrame",
+    "frames_of",
+    "parse_fault",
+    "watch_faults",
+]
 
 _HEAD = struct.Struct("=IIQQIIII")  # state, code, address, call, access, meaning, playing, length
 _BYTES = 16384
@@ -126,13 +135,7 @@ def parse_fault(data: bytes) -> Fault | None:
     state, code, address, call, access, meaning, playing, length = _HEAD.unpack_from(data)
     if state not in (1, 2):
         return None
-    frames = []
-    for line in data[_HEAD.size : _HEAD.size + length].decode("utf-8", "replace").splitlines():
-        location, _, function = line.partition(" ") if "+0x" in line.partition(" ")[0] else _with_blanks(line)
-        path, _, offset = location.rpartition("+0x")
-        with contextlib.suppress(ValueError):
-            frames.append(_named(path, int(offset, 16), function))
-    own = [frame for frame in frames if not _is_core(frame.path)]
+    frames = frames_of(data[_HEAD.size : _HEAD.size + length].decode("utf-8", "replace"))
     return Fault(
         code,
         address,
@@ -140,8 +143,19 @@ def parse_fault(data: bytes) -> Fault | None:
         Meaning(meaning) if meaning in Meaning._value2member_map_ else Meaning.NOTHING,
         call,
         playing == _OTHER_THREAD,
-        tuple(own),
+        tuple(frames),
     )
+
+
+def frames_of(text: str) -> list[NativeFrame]:
+    """A stack as the compiled core writes it, without the core's own frames."""
+    frames = []
+    for line in text.splitlines():
+        location, _, function = line.partition(" ") if "+0x" in line.partition(" ")[0] else _with_blanks(line)
+        path, _, offset = location.rpartition("+0x")
+        with contextlib.suppress(ValueError):
+            frames.append(_named(path, int(offset, 16), function))
+    return [frame for frame in frames if not _is_core(frame.path)]
 
 
 def _with_blanks(line: str) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from recorder import events
@@ -134,6 +134,7 @@ class NativeHandles:
         # token -> identity of what took the closed value; None where that is the target's own, which we let be
         self._strangers: dict[int, tuple[int, int] | None] = {}
         self._watched: dict[int, socket.socket] = {}  # token -> the other end of its stranger
+        self._ready: dict[int, tuple[int, socket.socket]] = {}  # token -> its stranger to be, and the other end
         self._used: list[int] = []
 
     def live(self, handle: Handle) -> int:
@@ -175,6 +176,21 @@ class NativeHandles:
         self._strangers[token] = _identity(descriptor)
         self._watched[token] = other
 
+    def stranger(self, token: int) -> int:
+        """A descriptor for a closed handle's place, where the player cannot look after calls; see `planted`."""
+        if token not in self._ready:
+            stranger, other = self._pair()
+            other.send(_CONTENT)
+            self._ready[token] = stranger, other
+        return self._ready[token][0]
+
+    def planted(self, tokens: Iterable[int]) -> None:
+        """The strangers of these handles have taken the place of what was closed."""
+        for token in tokens:
+            stranger, other = self._ready[token]
+            self._strangers[token] = _identity(stranger)
+            self._watched[token] = other
+
     def _look(self, token: int) -> None:
         """Whether a stranger was read or written; one that was is not watched any more, nor one that is gone."""
         descriptor, other = self._given[token], self._watched[token]
@@ -205,6 +221,8 @@ class NativeHandles:
         for token, descriptor in self._given.items():
             if _identity(descriptor) in (self._identity[token], self._strangers.get(token)):  # and nobody else's
                 os.close(descriptor)
+        for stranger, _ in self._ready.values():
+            os.close(stranger)
         for other in self._other_ends:
             other.close()
         self.__init__()  # type: ignore[misc]

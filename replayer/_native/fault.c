@@ -2,6 +2,8 @@
 #define _DARWIN_C_SOURCE
 #include "fault.h"
 
+#include "atomics.h"
+
 #include <string.h>
 
 #if defined(_MSC_VER)
@@ -17,7 +19,7 @@
 
 static SynFault *volatile record;
 static PER_THREAD const void *player_frame; /* NULL outside of calls */
-static volatile int players;                /* threads in calls */
+static volatile uint32_t players;           /* threads in calls */
 
 static uint32_t who_plays(void) {
     return player_frame != NULL ? SYN_THIS_THREAD : players > 0 ? SYN_OTHER_THREAD : SYN_NOBODY;
@@ -222,6 +224,11 @@ static void prepare(void) {
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
+#endif
 #include <unwind.h>
 
 #define STACK_BYTES ((size_t)256 << 10) /* of a handler: unwinding takes some */
@@ -424,6 +431,55 @@ static void prepare(void) {
 
 #endif
 
+#ifdef __linux__
+
+static SynFault *volatile asked_for;
+
+static void on_ask(int signal, siginfo_t *info, void *context) {
+    SynFault *to = asked_for;
+    (void)signal, (void)info;
+    if (to != NULL && syn_swap(&to->state, 0, 1)) {
+        uintptr_t pc, sp;
+        SynAccess access;
+        const int error = errno;
+        read_context(context, &pc, &sp, &access);
+        write_stack(to, pc, sp);
+        errno = error;
+        syn_write(&to->state, 2);
+    }
+}
+
+int syn_fault_ask(uint32_t thread, SynFault *to) {
+    const struct timespec moment = {0, 1000000};
+    struct sigaction action, before_it;
+    int tries = 200;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_ask;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGRTMAX - 1, &action, &before_it) != 0)
+        return -1;
+    asked_for = to;
+    if (syscall(SYS_tgkill, getpid(), (pid_t)thread, SIGRTMAX - 1) == 0) {
+        while (syn_read(&to->state) != 2 && tries-- > 0)
+            nanosleep(&moment, NULL);
+    }
+    asked_for = NULL;
+    if (syn_read(&to->state) != 2)
+        return -1; /* the handler stays: the signal may still come */
+    (void)sigaction(SIGRTMAX - 1, &before_it, NULL);
+    return 0;
+}
+
+#else
+
+int syn_fault_ask(uint32_t thread, SynFault *to) {
+    (void)thread, (void)to;
+    return -1;
+}
+
+#endif
+
 const void *syn_fault_enter(const void *frame) {
     const void *outer = player_frame;
     if (record != NULL) {
@@ -431,14 +487,13 @@ const void *syn_fault_enter(const void *frame) {
             prepare();
         if (record->state != 0)
             record->state = 0; /* of a fault that the process survived */
-        player_frame = frame;
-        players++; /* threads play in turns */
     }
+    player_frame = frame;
+    syn_add(&players, 1);
     return outer;
 }
 
 void syn_fault_leave(const void *outer) {
-    if (player_frame != NULL)
-        players--;
+    syn_add(&players, UINT32_MAX);
     player_frame = outer;
 }

@@ -36,6 +36,10 @@ typedef struct SynFault {
 /* Have faults of this process written to `record`, before the handlers that are there now do what they do.  0, or -1. */
 int syn_fault_watch(SynFault *record);
 
+/* Have another thread of this process write its stack to `to`, as if it had a fault where it stands.  0, or -1 if it does not
+ * answer or cannot be asked on this system; `to` may still be written to then. */
+int syn_fault_ask(uint32_t thread, SynFault *to);
+
 /* This thread is about to make calls; `frame` is an address on its stack above which nothing is the target's.  Gives what
  * must be handed to `syn_fault_leave` afterwards. */
 const void *syn_fault_enter(const void *frame);

@@ -5,6 +5,10 @@
 #include "fault.h"
 #include "player.h"
 #include "screen.h"
+#include "steps.h"
+#include "threads.h"
+
+#include <stdlib.h>
 
 #define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
 #define PLAYER "synctape.player"
@@ -143,6 +147,154 @@ static PyObject *forget(PyObject *self, PyObject *capsule) {
     Py_RETURN_NONE;
 }
 
+/* ------------------------------------------------------------------------------------------------------- threads */
+
+#define LANE_BUFFERS 5   /* of each lane: stream, numbers, changes, values, outputs */
+#define SHARED_BUFFERS 7 /* handles, strangers, entered, left, steps, handed over, journal */
+
+typedef struct Crew {
+    SynThreads threads;
+    SynLane lanes[SYN_MAX_LANES];
+    Py_buffer buffers[SHARED_BUFFERS + LANE_BUFFERS * SYN_MAX_LANES];
+    PyObject *players[SYN_MAX_LANES];
+} Crew;
+
+#define REFERENCES_OF_A_LANE (1u << 20) /* more than it releases: what is left says what its calls changed */
+
+static void release_crew(Crew *crew) {
+    size_t i;
+    for (i = 0; i < sizeof crew->buffers / sizeof *crew->buffers; i++) {
+        if (crew->buffers[i].obj != NULL)
+            PyBuffer_Release(&crew->buffers[i]);
+    }
+    for (i = 0; i < SYN_MAX_LANES; i++)
+        Py_XDECREF(crew->players[i]);
+    free(crew);
+}
+
+/* One lane, given as (player, stream, numbers, changes, values, outputs). */
+static int read_lane(Crew *crew, size_t at, PyObject *given, size_t calls) {
+    SynLane *lane = &crew->lanes[at];
+    Py_buffer *buffers = crew->buffers + SHARED_BUFFERS + LANE_BUFFERS * at;
+    size_t i;
+    if (!PyTuple_Check(given) || PyTuple_Size(given) != 1 + LANE_BUFFERS) {
+        PyErr_SetString(PyExc_TypeError, "a lane is (player, stream, numbers, changes, values, outputs)");
+        return -1;
+    }
+    crew->players[at] = PyTuple_GetItem(given, 0);
+    Py_INCREF(crew->players[at]);
+    if ((lane->player = PyCapsule_GetPointer(crew->players[at], PLAYER)) == NULL)
+        return -1;
+    for (i = 0; i < LANE_BUFFERS; i++) {
+        if (get_buffer(PyTuple_GetItem(given, (Py_ssize_t)i + 1), &buffers[i], i >= 3 ? PyBUF_WRITABLE : PyBUF_SIMPLE))
+            return -1;
+    }
+    lane->play.stream = buffers[0].buf;
+    lane->play.size = (size_t)buffers[0].len;
+    lane->play.numbers = buffers[1].buf;
+    lane->calls = (size_t)buffers[1].len / sizeof *lane->play.numbers;
+    lane->changes = buffers[2].buf;
+    lane->change_count = (size_t)buffers[2].len / sizeof *lane->changes / 2;
+    lane->play.values = buffers[3].buf;
+    lane->play.outputs = buffers[4].buf;
+    lane->play.capacity = lane->calls;
+    lane->play.references = REFERENCES_OF_A_LANE;
+    for (i = 0; i < lane->calls; i++) {
+        if (lane->play.numbers[i] >= calls)
+            break;
+    }
+    if (lane->calls == 0 || i < lane->calls || (size_t)buffers[3].len / sizeof *lane->play.values < lane->calls ||
+        (lane->play.outputs != NULL &&
+         (size_t)buffers[4].len / sizeof *lane->play.outputs / SYN_MAX_WORDS < lane->calls)) {
+        PyErr_SetString(PyExc_ValueError, "a lane has no calls, one that is not there, or no room");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *play_threads(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    const char *signature = "play_threads(lanes, object, handles, strangers, entered, left, steps, handed_over, journal, "
+                            "journal_base, seed, stepping)";
+    Crew *crew;
+    SynThreads *t;
+    SynPlayed played = SYN_NO_THREADS;
+    PyObject *ended, *stuck, *given;
+    void *object;
+    unsigned long long journal_base;
+    Py_ssize_t lanes, i;
+    (void)self;
+    if (count != 12)
+        return wrong_count(signature);
+    if (!PyList_Check(args[0]) || (lanes = PyList_Size(args[0])) > SYN_MAX_LANES)
+        return wrong_count(signature);
+    if ((crew = calloc(1, sizeof *crew)) == NULL)
+        return PyErr_NoMemory();
+    t = &crew->threads;
+    object = PyLong_AsVoidPtr(args[1]);
+    journal_base = PyLong_AsUnsignedLongLong(args[9]);
+    t->seed = PyLong_AsUnsignedLongLong(args[10]);
+    t->stepping = (int)PyLong_AsLong(args[11]);
+    for (i = 0; i < SHARED_BUFFERS && !PyErr_Occurred(); i++)
+        (void)get_buffer(args[2 + i], &crew->buffers[i], i > 0 ? PyBUF_WRITABLE : PyBUF_SIMPLE);
+    t->lanes = crew->lanes;
+    t->lane_count = (size_t)lanes;
+    t->strangers = crew->buffers[1].buf;
+    t->entered = crew->buffers[2].buf;
+    t->calls = (size_t)crew->buffers[2].len / sizeof *t->entered;
+    t->left = crew->buffers[3].buf;
+    t->steps = crew->buffers[4].buf;
+    t->handed_over = crew->buffers[5].buf;
+    t->capacity = (size_t)crew->buffers[5].len / sizeof *t->handed_over;
+    if (!PyErr_Occurred() &&
+        (object == NULL || (size_t)crew->buffers[3].len / sizeof *t->left < t->calls ||
+         (size_t)crew->buffers[4].len / sizeof *t->steps < t->calls ||
+         (t->strangers != NULL &&
+          crew->buffers[1].len / (Py_ssize_t)sizeof *t->strangers < crew->buffers[0].len / (Py_ssize_t)sizeof(SynHandle)) ||
+         (crew->buffers[6].buf != NULL && crew->buffers[6].len < 16)))
+        PyErr_SetString(PyExc_ValueError, "no object, or a buffer has no room");
+    for (i = 0; i < lanes && !PyErr_Occurred(); i++) {
+        SynPlay *play = &crew->lanes[i].play;
+        play->object = object;
+        play->handles = crew->buffers[0].buf;
+        play->handle_count = (size_t)crew->buffers[0].len / sizeof *play->handles;
+        play->journal = crew->buffers[6].buf == NULL ? NULL : (volatile uint64_t *)crew->buffers[6].buf + 1;
+        play->journal_base = journal_base;
+        (void)read_lane(crew, (size_t)i, PyList_GetItem(args[0], i), t->calls);
+    }
+    if (PyErr_Occurred()) {
+        release_crew(crew);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    played = syn_threads_play(t);
+    Py_END_ALLOW_THREADS
+    ended = PyList_New(0);
+    stuck = PyList_New(0);
+    for (i = 0; i < lanes && ended != NULL && stuck != NULL; i++) {
+        const SynLane *lane = &crew->lanes[i];
+        PyObject *one = Py_BuildValue("(iKL)", (int)lane->status, (unsigned long long)lane->play.made,
+                                      (long long)lane->play.references - (long long)REFERENCES_OF_A_LANE);
+        const SynFault *stack = t->stacks[i];
+        PyObject *holder = Py_BuildValue("(iy#)", t->holders[i] == UINT32_MAX ? -1 : (int)t->holders[i],
+                                         stack != NULL ? stack->stack : "", (Py_ssize_t)(stack != NULL ? stack->length : 0));
+        if (one != NULL)
+            (void)PyList_Append(ended, one);
+        if (holder != NULL)
+            (void)PyList_Append(stuck, holder);
+        Py_XDECREF(one);
+        Py_XDECREF(holder);
+    }
+    given = Py_BuildValue("(iiKNN)", (int)played, t->stepping, (unsigned long long)t->handed_over_count, ended, stuck);
+    if (played != SYN_DEADLOCK) /* else it is theirs who stay behind */
+        release_crew(crew);
+    return given;
+}
+
+static PyObject *can_step(PyObject *self, PyObject *nothing) {
+    (void)self, (void)nothing;
+    return PyBool_FromLong(syn_steps_available());
+}
+
 /* ------------------------------------------------------------------------------------------------------- screen */
 
 static void free_screen(PyObject *capsule) {
@@ -279,6 +431,12 @@ static PyMethodDef methods[] = {
      "play(player, object, references, stream, first, handles, values, elapsed, outputs, journal, "
      "journal_base, stop_at_handles):\n"
      "make calls; gives (status, made, read, references, handed)"},
+    {"play_threads", FASTCALL(play_threads), METH_FASTCALL,
+     "play_threads(lanes, object, handles, strangers, entered, left, steps, handed_over, journal, journal_base, seed,\n"
+     "stepping): make the calls of several threads, each lane (player, stream, numbers, changes, values,\n"
+     "outputs); gives (played,\n"
+     "stepping, handed_over, [(status, made, references)], [(holder, stack)]) (threads.h)"},
+    {"can_step", can_step, METH_NOARGS, "can_step(): whether native code can be stopped step by step here (steps.h)"},
     {"forget", forget, METH_O, "forget(player): forget the texts that records have defined"},
     {"screen", FASTCALL(make_screen), METH_FASTCALL,
      "screen(factory, iid, terminal, collect, watch, operands, shows, state): what screens the objects of a factory\n"

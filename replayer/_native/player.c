@@ -446,10 +446,11 @@ static SynStatus play_on(SynPlayer *player, SynPlay *play) {
     play->made = play->read = 0;
     while (r.at < r.end) {
         const MpValue array = mp_next(&r), kind = mp_next(&r);
-        const uint64_t call = play->first + play->made;
+        const uint64_t call = play->numbers != NULL ? play->numbers[play->made] : play->first + play->made;
         uint64_t started = 0, slot;
         const Method *method;
         SynStatus status;
+        SynEntry entry;
         SynWord answer;
         if (!r.sound || array.kind != MP_ARRAY || array.number < 1 || kind.kind != MP_UNSIGNED)
             return SYN_MALFORMED;
@@ -485,9 +486,14 @@ static SynStatus play_on(SynPlayer *player, SynPlay *play) {
         }
         if (play->journal != NULL)
             *play->journal = play->journal_base + call;
+        entry = syn_entry(play->object, (uint32_t)slot);
         if (play->elapsed != NULL)
             started = now_ns();
-        answer = syn_call(syn_entry(play->object, (uint32_t)slot), play->object, words, method->count);
+        if (play->entering != NULL)
+            entry = play->entering(play, entry);
+        answer = syn_call(entry, play->object, words, method->count);
+        if (play->left != NULL)
+            play->left(play);
         if (play->elapsed != NULL)
             play->elapsed[play->made] = now_ns() - started;
         syn_texts_returned(player->texts);

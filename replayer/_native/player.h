@@ -65,13 +65,16 @@ typedef struct SynHandle {
     uint64_t value;
 } SynHandle;
 
-typedef struct SynPlay {
+typedef struct SynPlay SynPlay;
+
+struct SynPlay {
     /* what to play, on what; the sequence may be played in several pieces (see `read`) */
     void *object;
     uint32_t references; /* that the player holds: 1 for the object as a factory gives it; kept up to date */
     const uint8_t *stream;
     size_t size;
     uint64_t first; /* number of the first call, for the journal and for what is said of texts */
+    const uint64_t *numbers; /* of each call; NULL where they follow each other from `first` on */
     const SynHandle *handles;
     size_t handle_count;
 
@@ -94,7 +97,12 @@ typedef struct SynPlay {
     /* how far it came */
     size_t made;
     size_t read; /* bytes of the stream: up to the call that was not made, or after the last one that was */
-} SynPlay;
+
+    /* who is told, just before call `made` is made and just after it; NULL for nobody.  `entering` gives where to make it */
+    SynEntry (*entering)(SynPlay *play, SynEntry entry);
+    void (*left)(SynPlay *play);
+    void *context; /* theirs */
+};
 
 typedef struct SynPlayer SynPlayer;
 

@@ -1,0 +1,208 @@
+"""Calls of several threads on a native object: equal data give the same interleaving, the one that they say."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recorder.calls import SYNC_EVENT, Call, Outcome, OutcomeKind
+from recorder.native import core_of
+from replayer.native_threads import Border, NativePlay, Stepping, can_step, play_natively
+from replayer.target import Instance, NativeTarget, load_target
+
+pytestmark = pytest.mark.native
+needs_core = pytest.mark.skipif(core_of("replayer").module is None, reason="no compiled core")
+needs_steps = pytest.mark.skipif(sys.platform == "win32" or not can_step(), reason="no steps of native code")
+
+Build = Callable[[str], Path]
+
+
+def calls(*given: Call | tuple[Call, ...]) -> list[Call]:
+    """Each thread's calls, in turn."""
+    programs = [(each,) if isinstance(each, Call) else each for each in given]
+    return [call._replace(thread=thread) for thread, program in enumerate(programs) for call in program]
+
+
+def play(
+    file: Path,
+    sequence: Sequence[Call],
+    stepping: Stepping = Stepping.ALL,
+    look: Callable[[Instance], Any] = lambda instance: None,
+    **options: Any,
+) -> tuple[NativePlay, Any]:
+    """What comes of calls on a fresh object, and what `look` sees of it in the end."""
+    target = load_target(f"{file}:create")
+    instance = target.instance()
+    played = play_natively(instance, target.interface, sequence, stepping=stepping, **options)
+    seen = look(instance)
+    if not played.deadlock:
+        instance.close()
+        instance.handles.release()
+    return played, seen
+
+
+def order(played: NativePlay) -> str:
+    """Borders as `0( 1( 1) 0)`."""
+    return " ".join(f"{border.number}{')' if border.leaves else '('}" for border in played.borders)
+
+
+ADD = Call("AddRef")
+FAR, NEAR = Call("Progress", (None, 1, 100)), Call("Progress", (None, 5, 6))
+
+
+@needs_steps
+def test_without_changes_the_threads_run_in_the_order_of_their_numbers(library: Build) -> None:
+    played, _ = play(library("stores_a_pair"), calls((FAR, NEAR), (NEAR, FAR), FAR))
+    assert order(played) == "0( 0) 1( 1) 2( 2) 3( 3) 4( 4)"
+    assert played.steps == [2] * 5
+    assert [(h.number, h.to, h.why) for h in played.hand_overs] == [(1, 1, "ended"), (3, 2, "ended")]
+
+
+@needs_steps
+@pytest.mark.parametrize(
+    ("step", "borders", "state"),
+    [
+        (0, "1( 1) 0( 0)", (1, 100)),
+        (1, "0( 1( 1) 0)", (1, 100)),
+        (2, "0( 1( 1) 0)", (5, 100)),  # the bug
+        (3, "0( 0) 1( 1)", (5, 6)),
+    ],
+)
+@pytest.mark.parametrize("stepping", [Stepping.ALL, Stepping.CHANGES])
+def test_a_change_point_lets_the_other_thread_run_before_that_step(
+    library: Build, step: int, borders: str, state: tuple[int, int], stepping: Stepping
+) -> None:
+    file = library("stores_a_pair")
+    target = load_target(f"{file}:create")
+    assert isinstance(target, NativeTarget)
+    state_of = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(target.state)
+    played, seen = play(file, calls(FAR._replace(switches=(step,)), NEAR), stepping, lambda i: state_of(i.pointer))
+    assert (order(played), divmod(seen, 2**32)) == (borders, state)
+
+
+@needs_steps
+def test_a_hand_over_says_where(library: Build) -> None:
+    played, _ = play(library("stores_a_pair"), calls(FAR._replace(switches=(2,)), NEAR))
+    first, second = played.hand_overs
+    assert (first.number, first.step, first.to, first.why) == (0, 2, 1, "change")
+    assert first.place.startswith("stores_a_pair")
+    assert first.place.endswith(" in progress")
+    assert (second.number, second.to, second.why) == (1, 0, "ended")
+
+
+@needs_steps
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_count_that_is_not_atomic_loses_a_reference_between_its_load_and_its_store(
+    library: Build, step: int
+) -> None:
+    def release(instance: Instance) -> int:
+        left = int(instance.object.Release())
+        if instance.holding is not None:
+            instance.holding.count = left  # what is left of it
+        return left
+
+    sequence = calls(ADD._replace(switches=(step,)), ADD)
+    played, left = play(library("counts_in_two_steps"), sequence, look=release)
+    assert left == (1 if step == 2 else 2)
+    assert [outcome.value for outcome in played.outcomes] == {1: [3, 2], 2: [2, 2], 3: [2, 3]}[step]
+    played, left = play(library("good_host"), sequence, look=release)
+    assert (left, played.steps) == (2, [1, 1])
+
+
+@needs_steps
+def test_what_the_calls_did_to_the_references_is_counted(library: Build) -> None:
+    sequence = calls((ADD, ADD, Call("Release")), (ADD, FAR))
+    _, held = play(library("good_host"), sequence, look=lambda i: i.holding.count if i.holding else 0)
+    assert held == 3
+
+
+@needs_steps
+def test_threads_that_hold_what_the_others_wait_for_are_a_deadlock_at_once(library: Build) -> None:
+    file = library("locks_crosswise")
+    problem = Call("Error", (5, None))
+    played, _ = play(file, calls(FAR._replace(switches=(1,)), problem))
+    assert [(w.thread, w.number, w.waits_for) for w in played.deadlock] == [
+        (0, 0, "a lock that thread 1 holds"),
+        (1, 1, "a lock that thread 0 holds"),
+    ]
+    for waiting, function in zip(played.deadlock, ("progress", "error"), strict=True):
+        assert waiting.place.endswith(f" in {function}")
+        assert waiting.stack.splitlines()[-1].endswith(function)
+    assert [outcome.kind for outcome in played.outcomes] == [OutcomeKind.HUNG] * 2
+    for step in (0, 2, 3):
+        played, _ = play(file, calls(FAR._replace(switches=(step,)), problem))
+        assert not played.deadlock
+        assert {outcome.value for outcome in played.outcomes} == {0}
+
+
+@needs_steps
+def test_a_thread_that_waits_for_a_lock_lets_its_holder_go_on(library: Build) -> None:
+    sequence = calls(FAR._replace(switches=(1,)), NEAR, NEAR)
+    played, _ = play(library("locks_crosswise"), sequence)
+    assert not played.deadlock
+    assert order(played).startswith("0( 1( ")
+    assert [outcome.value for outcome in played.outcomes] == [0, 0, 0]
+    assert "blocked" in {hand_over.why for hand_over in played.hand_overs}
+
+
+@needs_steps
+def test_a_thread_that_spins_lets_the_others_go_on(library: Build) -> None:
+    played, _ = play(library("good_host"), calls(FAR._replace(switches=(3,)), NEAR))
+    assert order(played) == "0( 1( 0) 1)"
+    assert "spin" in {hand_over.why for hand_over in played.hand_overs}
+
+
+@needs_steps
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_handle_that_is_closed_twice_in_a_race_shows(library: Build, step: int) -> None:
+    done = Call("Done", (SYNC_EVENT, 0))
+    sequence = calls(done._replace(switches=(step,)), done)
+
+    def twice(instance: Instance) -> list[int]:
+        instance.handles.after_call()
+        assert instance.handles.left_open() == []
+        return instance.handles.closed_twice()
+
+    assert play(library("closes_in_a_race"), sequence, look=twice)[1] == ([0] if step == 2 else [])
+    assert play(library("good_host"), sequence, look=twice)[1] == []
+
+
+@needs_core
+def test_threads_that_run_freely_make_all_their_calls(library: Build) -> None:
+    sequence = calls((FAR, NEAR, ADD), (NEAR, FAR), (ADD, ADD))
+    for seed in range(20):
+        played, _ = play(library("good_host"), sequence, Stepping.FREELY, seed=seed)
+        assert sorted(played.borders) == [Border(n, leaves) for n in range(7) for leaves in (False, True)]
+        for thread in range(3):
+            own = [b for b in played.borders if sequence[b.number].thread == thread]
+            assert own == [Border(n, leaves) for n in sorted({b.number for b in own}) for leaves in (False, True)]
+        assert [played.outcomes[n].value for n in (0, 1, 3, 4)] == [0] * 4
+        assert sorted(int(str(played.outcomes[n].value)) for n in (2, 5, 6)) == [2, 3, 4]
+
+
+@needs_core
+@pytest.mark.slow
+def test_threads_that_run_freely_lose_references_now_and_then(library: Build) -> None:
+    sequence = calls((ADD,) * 20, (ADD,) * 20)
+    lost = 0
+    for seed in range(300):
+        played, _ = play(library("counts_in_two_steps"), sequence, Stepping.FREELY, seed=seed)
+        lost += max(int(str(outcome.value)) for outcome in played.outcomes) < 41
+    assert lost > 0
+
+
+@needs_core
+def test_calls_that_are_refused_are_left_out(library: Build) -> None:
+    refused = {1: Outcome(OutcomeKind.NOT_RUN, None, detail="why")}
+    played, _ = play(library("good_host"), calls((FAR, NEAR), NEAR), refused=refused)
+    assert [outcome.kind for outcome in played.outcomes] == [
+        OutcomeKind.RETURNED,
+        OutcomeKind.NOT_RUN,
+        OutcomeKind.RETURNED,
+    ]
+    assert 1 not in {border.number for border in played.borders}
