@@ -26,6 +26,7 @@ from recorder.text import is_text
 from recorder.trace import dump_trace
 from replayer.corpus import SUFFIX, Corpus, Member
 from replayer.locations import Folder, TraceFile, safe_name
+from replayer.order import overlaps
 from replayer.sandbox import Death
 from replayer.verdict import mismatch
 
@@ -239,7 +240,11 @@ def _shorter(trace: Trace, shows_all: Callable[[Trace], bool], tries: int) -> Tr
 
 
 def _part(trace: Trace, places: Sequence[int]) -> Trace:
-    """Some of a trace's calls, with their times and what came of them."""
+    """Some of a trace's calls, with their times and what came of them; those that overlap still do."""
+    if overlaps(trace.events):
+        numbers = {place: number for number, place in enumerate(places)}
+        kept = [event._replace(number=numbers[event.number]) for event in trace.events if event.number in numbers]
+        return replace(trace, events=tuple(kept), damage=None)
     played = [trace.played[place] for place in places]
     outcomes = [one.outcome or NOT_RUN for one in played]
     part = Trace.from_calls([one.call for one in played], trace.header, outcomes)

@@ -128,6 +128,8 @@ def minimise_trace(
     with Isolated(spec, trace.interface, limits=limits) as player:
         run = player.play(trace)
         findings = judge.findings(run)
+        if run.unforced:
+            raise TargetError(f"{origin}: its order cannot be kept on {spec}: {run.unforced}")
         if not findings:
             raise TargetError(f"{origin}: does not fail on {spec}; nothing to minimise")
         finding = _kept_for(findings, trace)

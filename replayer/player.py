@@ -36,7 +36,7 @@ from replayer.identity import Breach
 from replayer.late import LateEffects
 from replayer.occasions import occasions
 from replayer.order import Order, OrderError, is_ordered, with_outcomes
-from replayer.ordered import InOrder
+from replayer.ordered import InOrder, Threads
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
 
@@ -291,7 +291,7 @@ class _Session:
             self.observations.append(Observation(_ORDER, 0, message))
             return [_OUT_OF_ORDER] * len(calls)
         making = _Making(self, instance, calls)
-        ordered = InOrder(calls, order, making, self.options.patience)
+        ordered = InOrder(calls, order, making, Threads(self.options.patience))
         with occasions(instance, ordered.called_out), making:
             try:
                 lanes.run_together(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recorder.calls import Call, Header, Trace
+from recorder.calls import Call, Enter, Event, Header, Leave, Outcome, Thread, Trace
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from recorder.text import parse_call
@@ -24,6 +25,7 @@ __all__ = [
     "QuietHost",
     "calls",
     "limits_memory",
+    "recorded",
     "regression",
     "save",
     "trace",
@@ -72,6 +74,22 @@ def trace(*lines: str, interface: Interface = CALLBACK, **provenance: Any) -> Tr
 def regression(code: str, *lines: str, **facts: Any) -> Trace:
     """A trace that was kept for a finding."""
     return trace(*lines, finding={"code": code, **facts})
+
+
+def recorded(text: str, lines: Mapping[int, str] | None = None, threads: str = "01") -> Trace:
+    """A trace of calls that overlap, from its events: in "0( 1( 1) 0)" call 1 begins and ends while call 0 runs.
+
+    `lines`: the calls that are not Progress(NULL, number, 9); `threads`: the thread of each.
+    """
+    events: list[Event] = []
+    for word in text.split():
+        number = int(word[:-1])
+        if word.endswith("("):
+            call = parse_call((lines or {}).get(number, f"Progress(NULL, {number}, 9)"), CALLBACK)
+            events.append(Enter(number, call._replace(thread=int(threads[number]))))
+        else:
+            events.append(Leave(number, Outcome()))
+    return Trace(Header(CALLBACK), tuple(events), (Thread(),) * (max(map(int, threads)) + 1))
 
 
 def save(folder: Path, name: str, recorded: Trace) -> Path:

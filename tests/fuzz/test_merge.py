@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sequences import CALLBACK, GOOD, calls, regression, save, trace
+from sequences import CALLBACK, GOOD, calls, recorded, regression, save, trace
 
 from fuzz.features import Features, Seen, Shower, job
 from fuzz.merge import Plan, distinct, keep, keep_apart, move_away, smallest, trim
@@ -224,6 +224,14 @@ def test_a_trimmed_trace_keeps_times_threads_and_answers_and_names_what_it_was(s
     provenance = kept.trace.header.provenance
     assert provenance["mutators"] == ["trim"]
     assert provenance["parents"] == [{"name": "0", "digest": origin_of("0", whole).digest}]
+
+
+def test_calls_of_a_trimmed_trace_overlap_as_before() -> None:
+    lines = {0: 'Error(E_FAIL, "")', **dict.fromkeys(range(1, 7), "Progress(NULL, 1, 9)")}
+    whole = recorded("0( 1( 1) 2( 2) 3( 3) 4( 4) 5( 5) 6( 6) 0)", lines, threads="0111111")
+    plan = smallest(distinct(corpus_of(whole)), InProcess())
+    (kept,) = trim(plan, InProcess()).kept
+    assert [event.number for event in kept.trace.events] == [0, 1, 1, 2, 2, 0]
 
 
 # --- traces that kill the target ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sequences import CALLBACK, calls, regression, trace
+from sequences import CALLBACK, calls, recorded, regression, trace
 from targets import deep_counter, two_bugs
 
 from fuzz import generate
@@ -390,3 +390,8 @@ def test_minimise_trace_of_a_regression() -> None:
     assert (
         lines(minimise_trace(kept, "targets.bad_hresult:Host").found.calls)[-1] == "Done(NULL, 0x80004005 E_FAIL)"
     )
+
+
+def test_a_trace_whose_order_cannot_be_kept_is_told_apart_from_one_that_does_not_fail() -> None:
+    with pytest.raises(TargetError, match=r"its order cannot be kept on .*: call 1 "):
+        minimise_trace(recorded("0( 1( 1) 0)", threads="00"), "targets.clean:Host")

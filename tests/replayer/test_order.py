@@ -48,7 +48,7 @@ def walked(program: tuple[Planned, ...]) -> list[Border]:
     return borders
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(recordings())
 def test_every_call_begins_and_ends_once_and_each_thread_passes_its_borders_in_order(
     recorded: tuple[Event, ...],
@@ -61,7 +61,7 @@ def test_every_call_begins_and_ends_once_and_each_thread_passes_its_borders_in_o
         assert walked(program) == [b for b in order.borders if threads[b.number] == thread]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(recordings())
 def test_what_was_recorded_stands_first_in_its_order(recorded: tuple[Event, ...]) -> None:
     order = Order.of(recorded)
@@ -72,7 +72,7 @@ def test_what_was_recorded_stands_first_in_its_order(recorded: tuple[Event, ...]
         assert order.enters[number] < order.leaves[number]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(recordings(), st.data())
 def test_a_call_is_under_way_between_its_borders(recorded: tuple[Event, ...], data: st.DataObject) -> None:
     order = Order.of(recorded)
@@ -82,7 +82,7 @@ def test_a_call_is_under_way_between_its_borders(recorded: tuple[Event, ...], da
     assert order.under_way(count) == [n for n in begun if order.leaves[n] >= count]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(recordings())
 def test_calls_overlap_where_one_begins_before_another_has_ended(recorded: tuple[Event, ...]) -> None:
     running, seen = 0, False
@@ -92,7 +92,7 @@ def test_calls_overlap_where_one_begins_before_another_has_ended(recorded: tuple
     assert overlaps(recorded) == seen
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(recordings())
 def test_a_trace_keeps_its_order_with_other_outcomes(recorded: tuple[Event, ...]) -> None:
     trace = Trace(events=recorded)
