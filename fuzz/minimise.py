@@ -20,6 +20,7 @@ from recorder.interface import Interface, Parameter
 from replayer.isolation import Isolated, Limits, Player
 from replayer.oracles import Finding, Judge
 from replayer.player import Run
+from replayer.scaling import SCALING, longest_text
 from replayer.target import TargetError
 
 __all__ = ["Minimised", "minimise", "minimise_finding", "minimise_trace", "moment_of", "simpler"]
@@ -69,7 +70,11 @@ def minimise_finding(
     on from there, `met` of every other finding that shows on the way.
     """
 
+    units = longest_text(calls) if finding.oracle in SCALING else 0
+
     def fails(candidate: list[Call]) -> bool:
+        if longest_text(candidate) < units:  # what is seen of it is how it grows up to there
+            return False
         run = player.play(candidate, timeout=timeout)
         same: Finding | None = None
         for other in judge.findings(run):

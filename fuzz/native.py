@@ -50,6 +50,7 @@ TAKEN_OVER = 1 << 32
 """From here on the numbers of known sequences are places in the list, which another process has left."""
 
 _TELLING = 4  # features that nobody else has: the more, the more often a sequence is drawn
+_MOST_BYTES = 16 << 20  # of sequences whose growth is looked at: they are there three times over
 _SEGMENT = 64  # sequences between two looks at the time
 _LONGEST = 256 << 10  # bytes of a packed sequence: a batch holds hundreds, and the target has its own limit
 
@@ -84,7 +85,6 @@ class NativeBatches:
         self._screening = Screening(target, journal, engine.slow)
         final = engine.contract.final  # without one a handle is only lent
         self._closes_handles = final is not None and final.handle is not None
-        self._growth = Growth(self._screening)
         self._cover = target.cover
         self._variants = Variants(engine.contract, engine.environment, self._fragments)
         if self._variants.compiled:  # which has not this one
@@ -192,7 +192,7 @@ class NativeBatches:
         played = set(plan.played)
         places = [place for place in range(len(results)) if place not in played]
         packed = self._sequences.pick(set(places))
-        found = self._growth.culprits([packed[place] for place in places], oracles)
+        found = culprits(self._screening, [packed[place] for place in places], oracles)
         return [(self._calls(places[at]), oracle) for at, oracle in found]
 
     @property
@@ -302,6 +302,21 @@ class NativeBatches:
         if seen.elapsed_ns > self._engine.slow * 1e9:
             troubles.append("slow")
         return troubles
+
+
+def culprits(screening: Screening, sequences: Sequence[bytes], oracles: Collection[str]) -> list[tuple[int, str]]:
+    """Of packed sequences the places of some that leave something behind (fuzz.growth)."""
+    sequences = sequences[: sum(size <= _MOST_BYTES for size in itertools.accumulate(map(len, sequences)))]
+    with closing(SharedList()) as given, closing(SharedList()) as results:
+
+        def play(sequences: Sequence[bytes], times: int) -> None:
+            given.clear()
+            given.extend(sequences)
+            for _ in range(times):
+                results.clear()
+                screening.play(given, results)
+
+        return Growth(play).culprits(sequences, oracles)
 
 
 def _numbers(packed: bytes) -> array[int]:

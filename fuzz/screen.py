@@ -30,6 +30,7 @@ from recorder.interface import Type
 from replayer.handles import CLOSED, EventHandle
 from replayer.late import LateEffects
 from replayer.player import Journal, PlayOptions, play
+from replayer.scaling import LONG, longest_text, too_much, written
 from replayer.target import Target, TargetError, one_line
 
 __all__ = ["ALIKE", "REFUSES", "Screen"]
@@ -42,6 +43,8 @@ _STRICT = PlayOptions(main_thread=True, join_seconds=0.05)
 _KNOWN_SECONDS = 0.05  # for a call that stands where calls have been stopped before
 _ROOM = 16 << 20  # bytes without which nothing that follows would tell anything
 _S_OK = 0
+_LONG_NS = 20_000_000  # a sequence with a long text that takes so long is worth a look at how that grows
+_WRITES = 1 << 16  # bytes that a target writes in a batch, for them to be counted sequence by sequence
 _OURS = frozenset((__file__, comparisons.__file__))
 
 
@@ -57,6 +60,9 @@ class Screen:
         self.returned = 0
         self._target = target
         self._slow_ns = int(slow * 1e9)
+        self._look_ns = min(self._slow_ns, _LONG_NS)
+        self._writes = False  # whether the target writes so much that it is counted
+        self._written = 0
         self._caught: list[str] = []
         self._stopped: Counter[str] = Counter()  # where calls were stopped
         self._handles = _LiveHandles()
@@ -137,12 +143,26 @@ class Screen:
             self.returned -= operator.length_hint(left) + 1
         del instance, table  # what its __del__ raises belongs to this sequence
         ended = time.perf_counter_ns()
-        slow = ended - started > self._slow_ns
-        if trouble or odd or slow or CLOSED or self._given or self._caught or _thread._count() > self._running:
-            trouble = self._trouble(trouble, odd, f"slow after {method}" if slow else "")
+        dear = ended - started > self._look_ns or self._writes
+        if trouble or odd or dear or CLOSED or self._given or self._caught or _thread._count() > self._running:
+            trouble = self._trouble(trouble, odd, self._dear(calls, method, ended - started) if dear else "")
             ended = time.perf_counter_ns()
         self._ended = ended
         return trouble
+
+    def _dear(self, calls: list[Call], method: str, elapsed_ns: int) -> str:
+        """Whether a sequence took too long, or so much that its text is to be looked at (replayer.scaling)."""
+        output = 0
+        if self._writes:
+            before, self._written = self._written, written()
+            output = self._written - before
+        if elapsed_ns > self._slow_ns:
+            return f"slow after {method}"
+        if too_much(calls, output):
+            return f"wrote much after {method}"
+        if elapsed_ns > self._look_ns and (units := longest_text(calls)) >= LONG:
+            return f"long for a text of {units.bit_length()} bits after {method}"
+        return ""
 
     def _trouble(self, raised: str, odd: list[tuple[str, object]], slow: str) -> str:
         """What is wrong, if anything is, by weight."""
@@ -248,6 +268,8 @@ class Screen:
         self._running = _thread._count()
         self._ended = time.perf_counter_ns()
         own = os.getpid(), threading.get_ident()
+        before, self._written = self._written, written()
+        self._writes = before > 0 and self._written - before > _WRITES
 
         def caught(args: Any) -> None:
             give_in(args.exc_value)

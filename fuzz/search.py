@@ -231,7 +231,8 @@ class Searcher:
         What went well before a death is played again, so that nothing it gave is lost; the sequence itself is made
         again, to be looked at alone.
         """
-        reply = self._ask_to_play("batch", part, start=part.start, until=part.until)
+        request = {"start": part.start, "until": part.until, "growth": part.known.growth}
+        reply = self._ask_to_play("batch", part, **request)
         if not isinstance(reply, Death):
             self._take(reply, played)
             played.next = part.until

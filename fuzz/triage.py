@@ -26,7 +26,7 @@ __all__ = ["Triage"]
 _ENDS_PROCESS = ("crash", "exit", "hang", "memory", "sanitizer")
 _REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
 _GROWTH = tuple(gauge.oracle for gauge in GAUGES)
-_OFTEN, _REPLAY_OFTEN = 100, 1000  # times that a sequence is played to see what it leaves behind
+_OFTEN, _REPLAY_OFTEN = 200, 1000  # times that a sequence is played to see what it leaves behind
 _TRIES_OF_A_HANG = 3  # each may take seconds
 _GRACE_SECONDS = 10.0  # beyond the campaign's time for what is being minimised when that is over
 

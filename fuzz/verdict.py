@@ -34,7 +34,7 @@ __all__ = [
 
 _SIGNALS = {"interrupted": signal.SIGINT, "terminated": signal.SIGTERM}
 _GROWTH = frozenset(gauge.oracle for gauge in GAUGES)
-_OFTEN = 100  # times that a sequence is played to see what it leaves behind
+_OFTEN = 200  # times that a sequence is played to see what it leaves behind
 
 
 LIBFUZZER_ERROR, LIBFUZZER_INTERRUPTED = 1, 72

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fuzz.coverage import Coverage, coverage_for
-from fuzz.engine import Batch, Engine
-from fuzz.growth import due
+from fuzz.engine import TRIES_SHIFT, Batch, Engine
+from fuzz.growth import SOME, due, left_in_python
 from fuzz.native import TAKEN_OVER, NativeBatches
 from fuzz.schedule import Kept
 from fuzz.words import words_in
@@ -68,8 +69,8 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
         retained=config["retained"],
     )
     worker = _Worker(engine, coverage, journal)
+    make_room()
     if config["native"]:
-        make_room()
         assert isinstance(engine.target, NativeTarget)
         engine.environment.learn_values((), _words)
         lists = SharedList(config["sequences"]), SharedList(config["results"])
@@ -110,7 +111,32 @@ class _Worker:
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Play a batch, on a thread that is not the main one, as providers call."""
-        return self._told(self._played(request))
+        reply = self._told(self._played(request))
+        if request["growth"] and due(request["number"]):
+            growing = _on_a_thread(lambda: self._growing(request), self._watch)
+            reply["growing"] = [[pack_calls(calls), oracle] for calls, oracle in growing]
+        reply["worn"] = is_worn()
+        return reply
+
+    def _growing(self, request: dict[str, Any]) -> list[tuple[list[Call], str]]:
+        """Sequences from all over a batch that leave something behind, each with the oracle that will say so."""
+        number, level, size = request["number"], Level(request["level"]), request["size"]
+        tries = itertools.count(1)
+        indices: dict[int, int] = {}
+
+        def made() -> Iterator[list[Call]]:
+            avoid, step, env = self.engine.avoid, max(1, size // SOME), self.engine.environment
+            for index, calls in self.engine.sequences(number, level, size):
+                if index % step or not request["start"] <= index < request["until"] or env.threaded:
+                    continue
+                if not any((call.method, call.args) in avoid for call in calls):
+                    indices[id(calls)] = index
+                    yield calls
+
+        def note(calls: list[Call]) -> None:
+            self.journal.note(number, indices[id(calls)] | next(tries) << TRIES_SHIFT)
+
+        return left_in_python(self.engine.screen, made(), request["growth"], note)
 
     def files(self, request: dict[str, Any]) -> list[Any]:
         """What the seeds, what was found new, and these sequences reach, as `Coverage.files` gives it.

@@ -4,8 +4,9 @@ A sequence is played again and again.  The first fifth only warms up: caches fil
 into windows, and what grows in every one of them, and no slower at the end than at the beginning, grows without
 end.
 
-    memory     bytes that are allocated: what malloc has given out, where glibc or a sanitizer tells it, else the
-               private bytes of the process, which are known by the page only
+    memory     bytes that are allocated: what malloc has given out, where glibc or a sanitizer tells it, and the
+               least that the interpreter's own small blocks are; else the private bytes of the process, which are
+               known by the page only
     handles    open descriptors; on Windows handles of any kind
 """
 
@@ -45,6 +46,7 @@ LEAST = 50
 
 _DESCRIPTORS = 1 << 14  # that a process with a target may have, where the system lets it
 _FEW = 512  # descriptors: no more than one in two may be gone where there are but 1024
+_SMALLEST = 16  # bytes of a block that the interpreter gives out
 _WINDOWS = 4  # after the first fifth, which warms up
 
 
@@ -176,7 +178,7 @@ def counted_by_page() -> bool:
 def allocated() -> int | None:
     """Bytes in use; None where nothing tells."""
     malloc = _malloc()
-    return malloc() if malloc else _private_bytes()
+    return malloc() + _SMALLEST * sys.getallocatedblocks() if malloc else _private_bytes()
 
 
 if sys.platform == "win32":

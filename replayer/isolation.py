@@ -31,9 +31,10 @@ from replayer.batches import Fragments, position, unpack_outcomes
 from replayer.endurance import play_repeatedly
 from replayer.faults import OWN_THREAD, Meaning
 from replayer.order import Order, is_ordered, with_outcomes
-from replayer.player import Observation, Phase, PlayOptions, Run, play
+from replayer.player import Observation, Phase, PlayOptions, Run
 from replayer.sandbox import Death, ExecutorError, Sandbox
 from replayer.sanitizer_report import OUT_OF_MEMORY, parse_report
+from replayer.scaling import play_and_weigh
 from replayer.screening import Screened, screened
 from replayer.shared import SharedList
 from replayer.target import Target, TargetError, environment_for, is_native_spec, load_target
@@ -100,7 +101,7 @@ class Here(_Closing):
 
     def play(self, trace: Trace | Iterable[Call], *, timeout: float | None = None) -> Run:
         if self._options.repeat == 1:
-            return play(trace, self._target, self._options)
+            return play_and_weigh(trace, self._target, self._options)
         if not isinstance(trace, Trace):
             trace = Trace.from_calls(trace, Header(interface=self.interface))
         return play_repeatedly(trace, self._target, self._options, times=self._options.repeat)

@@ -475,13 +475,13 @@ ORACLES = {
         Oracle(
             "memory-growth",
             "X10",
-            "the target keeps memory of each sequence, without end (--repeat, campaigns on native targets)",
+            "the target keeps memory of each sequence, without end (--repeat, campaigns)",
             _observed("memory-growth", "X10"),
         ),
         Oracle(
             "handle-leak",
             "X11",
-            "the target keeps a descriptor or handle of each sequence (--repeat, campaigns on native targets)",
+            "the target keeps a descriptor or handle of each sequence (--repeat, campaigns)",
             _observed("handle-leak", "X11"),
         ),
         Oracle(
@@ -507,6 +507,18 @@ ORACLES = {
             "X17",
             "ThreadSanitizer's report: threads used the same memory at the same time",
             _observed("data-race", "X17"),
+        ),
+        Oracle(
+            "time-growth",
+            "X18",
+            "a call takes ever more time for each unit of a longer text",
+            _observed("time-growth", "X18"),
+        ),
+        Oracle(
+            "output",
+            "X19",
+            "a call wrote far more than it was given to show, or ever more for each unit of a longer text",
+            _observed("output", "X19"),
         ),
         Oracle("mismatch", "X8", "an answer differs from the recorded one (--match-results)", _mismatch),
     )
@@ -615,6 +627,19 @@ CODES = {
         "In C and C++ that is undefined behaviour: counts go wrong, texts are torn, and what works on one "
         "processor fails on another (H5, H17).",
         "The report in the finding has both stacks: guard the memory by one lock, or make it atomic.",
+    ),
+    "X18": _Code(
+        "The time that a call takes grows faster than its text: nearly three times as much, or more, for twice as "
+        "many units, twice on end.",
+        "A text of a few thousand units costs a moment, one of some ten thousand stops the provider's thread, and "
+        "texts come from strangers.",
+        "Cut a text before it is measured, wrapped or searched; join pieces once at the end, not one by one.",
+    ),
+    "X19": _Code(
+        "A call wrote more than a mebibyte beyond 4 KiB for each call and 256 bytes for each unit of text, or "
+        "what it writes grows faster than its text.",
+        "Logs and terminals fill up, and whoever reads them waits.",
+        "Bound what is drawn by the size of the window, and what is logged by the call.",
     ),
 }
 

@@ -21,8 +21,9 @@ from recorder.trace import dump_trace, load_trace
 from replayer.batches import Numbered, pack_outcomes, unpack_calls
 from replayer.endurance import is_worn, make_room, play_repeatedly
 from replayer.identity import ask_without_ppv
-from replayer.player import Observation, Phase, PlayOptions, Run, play
+from replayer.player import Observation, Phase, PlayOptions, Run
 from replayer.sandbox_child import Journal
+from replayer.scaling import play_and_weigh
 from replayer.screening import Screening
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, Target, TargetError, load_target
@@ -73,7 +74,8 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
                 packed, times = payload
                 run = play_repeatedly(load_trace(packed), target, options, journal, times=times)
                 return pack_run(run, worn=is_worn())
-            return pack_run(play(load_trace(payload), target, options, journal), worn=worn and is_worn())
+            run = play_and_weigh(load_trace(payload), target, options, journal)
+            return pack_run(run, worn=worn and is_worn())
         except TargetError as error:
             return {"refused": str(error)}
 
@@ -119,7 +121,8 @@ class _Batches:
         for number, blob in enumerate(given):
             if number >= start:
                 calls = unpack_calls(blob, self._target.interface)
-                run = play(calls, self._target, self._options, Numbered(self._journal, number))
+                journal = Numbered(self._journal, number)
+                run = play_and_weigh(calls, self._target, self._options, journal)
                 out.append(pack_outcomes(_outcomes(run), run.observations))
 
     def _screen(self, given: SharedList, out: SharedList, start: int) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "NULL_READ",
     "QuietHost",
     "calls",
+    "counts_output",
     "limits_memory",
     "recorded",
     "regression",
@@ -40,6 +41,7 @@ else:
 WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
 limits_memory = pytest.mark.skipif(WINE, reason="Wine does not enforce a job's memory limit")
+counts_output = pytest.mark.skipif(WINE, reason="Wine does not count what a process writes")
 
 GOOD = (
     'Progress("Downloading", 0, 2)',

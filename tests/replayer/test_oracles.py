@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sequences import CALLBACK, GOOD, calls, limits_memory, trace
+from sequences import CALLBACK, GOOD, calls, counts_output, limits_memory, trace
 
 from recorder import hresult
 from recorder.calls import Call, Enter, Event, Leave, Outcome, OutcomeKind, Trace
@@ -33,6 +33,8 @@ PLANTED = {
     "crash": ("segfaults", (*GOOD[:2], "Progress(NULL, 1, 0)", GOOD[3]), "X1", 2),
     "hang": ("hangs_on_text", (GOOD[0], 'Progress("%s", 1, 2)'), "X2", 1),
     "exit": ("exits", (GOOD[0], 'Error(0x8000DEAD, "")'), "X7", 1),
+    "time-growth": ("copies_text", (GOOD[0], f'Progress("{"x" * 12000}", 1, 2)'), "X18", 1),
+    "output": ("writes_beginnings", (GOOD[0], f'Progress("{"x" * 3000}", 1, 2)'), "X19", 1),
     "memory": ("memory_hog", (GOOD[0], f'Progress("{"x" * 1001}", 1, 2)'), "X6", 1),
 }
 NATIVE = (
@@ -71,20 +73,21 @@ def planted(isolated: Callable[[str], Player]) -> Callable[[str], Run]:
     return run
 
 
-EACH = [pytest.param(oracle, marks=[limits_memory] if oracle == "memory" else []) for oracle in PLANTED]
+MARKS = {"memory": limits_memory, "output": counts_output}
+EACH = [pytest.param(oracle, marks=MARKS.get(oracle, ())) for oracle in PLANTED]
 
 
 @pytest.mark.parametrize("oracle", EACH)
 def test_an_oracle_finds_its_bug(oracle: str, planted: Callable[[str], Run]) -> None:
     _, _, code, number = PLANTED[oracle]
-    (finding,) = judged(planted(oracle))
+    (finding,) = judged(planted(oracle), *{"slow"} - {oracle})
     assert (finding.oracle, finding.code, finding.number) == (oracle, code, number)
     assert finding.message and "\n" not in finding.message
 
 
 @pytest.mark.parametrize("oracle", EACH)
 def test_it_can_be_turned_off_by_its_name(oracle: str, planted: Callable[[str], Run]) -> None:
-    assert judged(planted(oracle), oracle) == []
+    assert judged(planted(oracle), oracle, "slow") == []
 
 
 @pytest.mark.parametrize("oracle", PLANTED)
