@@ -72,7 +72,8 @@ class Call(NamedTuple):
     """One invocation.  `thread` is the trace's own thread number, `time_ns` counts from the trace's start.
 
     `switches` are the change points of a scheduled call (docs/threads.md): n says that before its n-th step its
-    thread drops below all others, -n that at its n-th occasion its thread makes its next call, nested in this one.
+    thread drops below all others (0: before the call begins), -n that at its n-th occasion its thread makes its
+    next call, nested in this one.
     """
 
     method: str

@@ -139,6 +139,7 @@ class Isolated(_Closing):
         )
         self._memory = limits.memory
         self._repeat = (options or PlayOptions()).repeat
+        self._concurrent = (options or PlayOptions()).concurrent
         self._asks_without_ppv = is_native_spec(spec) and "identity" not in (options or PlayOptions()).skip
         self._without_ppv: tuple[Observation, ...] | None = None
         self._fragments = Fragments(interface)
@@ -160,7 +161,8 @@ class Isolated(_Closing):
             run = self._died(trace, reply)
         else:
             run = unpack_run(reply)
-            run = replace(run, trace=with_outcomes(trace, [played.outcome for played in run.trace.played]))
+            if not run.trace.header.scheduled:
+                run = replace(run, trace=with_outcomes(trace, [played.outcome for played in run.trace.played]))
             if reply["worn"]:
                 self._sandbox.renew()
         return self._with_answer_to_no_ppv(run, timeout)
@@ -174,7 +176,9 @@ class Isolated(_Closing):
         """
         left = iter(traces)
         while many := [self._trace(trace) for trace in itertools.islice(left, batch)]:
-            if any(trace.interface != self.interface or is_ordered(trace) for trace in many):
+            if self._concurrent or any(
+                t.interface != self.interface or t.header.scheduled or is_ordered(t) for t in many
+            ):
                 yield from (self.play(trace, timeout=timeout) for trace in many)
                 continue
             runs: list[Run] = []

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from recorder.calls import NOT_RUN, Argument, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
@@ -29,6 +29,7 @@ from recorder.interface import Method, Parameter, Type
 from recorder.writer import storable
 from replayer.activation import Apartment
 from replayer.compiled import Compiled, open_compiled
+from replayer.concurrent import Concurrent, play_concurrently
 from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
 from replayer.holding import Holding
@@ -37,6 +38,7 @@ from replayer.late import LateEffects
 from replayer.occasions import occasions
 from replayer.order import Order, OrderError, is_ordered, with_outcomes
 from replayer.ordered import InOrder, Threads
+from replayer.scheduler import Abandoned, HandOver, Stuck
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
 
@@ -76,6 +78,8 @@ class PlayOptions:
     the start of a page, so that reading before them faults.  `repeat`: how often a trace is played for one run
     (replayer.endurance); `play` itself plays once.  `patience`: seconds in which no call of a recorded order comes
     or goes until they are taken to wait for each other (replayer.ordered); shorter than a sandbox's timeout.
+    `concurrent`: the calls of several threads run at the same time, as if the trace were scheduled
+    (replayer.concurrent).
     """
 
     pace: float | None = None
@@ -87,6 +91,7 @@ class PlayOptions:
     seed: int = 0
     repeat: int = 1
     patience: float = 2.5
+    concurrent: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "guard", Guard(self.guard))  # a number, where it comes from another process
@@ -112,13 +117,16 @@ class Run:
     """A played trace and what was observed.
 
     Of a process that died: `stack` is its Python stack, `report` what a sanitizer said of it; each "" if there
-    is none.
+    is none.  Of scheduled calls: the trace has them in the order of entry, `schedule` says where the baton went,
+    `steps` how many each call made; of a deadlock `stack` has the stack of each thread.
     """
 
     trace: Trace
     observations: tuple[Observation, ...] = ()
     stack: str = ""
     report: str = ""
+    schedule: tuple[HandOver, ...] = ()
+    steps: tuple[int, ...] = ()
 
     @property
     def unforced(self) -> str:
@@ -140,30 +148,46 @@ def play(
     if not isinstance(trace, Trace):
         trace = Trace.from_calls(trace)
     calls = trace.calls
+    scheduled = trace.header.scheduled or (options.concurrent and any(c.thread or c.switches for c in calls))
     order = None
-    if is_ordered(trace):
+    if not scheduled and is_ordered(trace):
         try:
             order = Order.of(trace.events)
         except OrderError as error:
             return Run(with_outcomes(trace, [_OUT_OF_ORDER] * len(calls)), (Observation(_ORDER, 0, str(error)),))
-    session = _Session(target, options, journal)
+    session = _Session(target, options, journal, scheduled=scheduled)
     with _watching(session):
         outcomes = session.play(calls, order)
+    if session.concurrent is not None:
+        return _concurrent_run(trace, session, session.concurrent)
     return Run(with_outcomes(trace, outcomes), tuple(session.observations))
 
 
 _OUT_OF_ORDER = Outcome(OutcomeKind.NOT_RUN, None, detail="the recorded order could not be kept")
 
 
+def _concurrent_run(trace: Trace, session: _Session, played: Concurrent) -> Run:
+    header = replace(trace.header, scheduled=True)
+    return Run(
+        replace(trace, header=header, events=tuple(played.events)),
+        tuple(session.observations),
+        "\n".join(f"Thread {s.thread}, waiting for {s.waits_for}:\n{s.stack}" for s in played.deadlock),
+        schedule=tuple(played.hand_overs),
+        steps=tuple(played.steps),
+    )
+
+
 class _Session:
     """One sequence on one instance."""
 
-    def __init__(self, target: Target, options: PlayOptions, journal: Journal | None):
+    def __init__(self, target: Target, options: PlayOptions, journal: Journal | None, *, scheduled: bool = False):
         self.target = target
+        self.scheduled = scheduled
         self.options = options
         self.journal = journal
         self.observations: list[Observation] = []
         self.number = 0
+        self.concurrent: Concurrent | None = None  # what came of scheduled calls
         self._methods = {m.name: m for m in target.interface.slots}
         self._unknown = target.interface.unknown
         self._before: set[threading.Thread] = set()
@@ -178,6 +202,9 @@ class _Session:
     def play(self, calls: tuple[Call, ...], order: Order | None = None) -> list[Outcome]:
         self._before = set(threading.enumerate())
         self._note(Phase.MAKING, 0)
+        if self.scheduled and not self.target.native:
+            self.concurrent = self._play_concurrently(calls)
+            return []
         try:
             instance = self.target.instance()
         except TargetError as error:
@@ -211,6 +238,31 @@ class _Session:
                 self._join(lanes)
         self._end(instance, calls, custody)
         return outcomes
+
+    def _play_concurrently(self, calls: tuple[Call, ...]) -> Concurrent:
+        def make(instance: Instance, call: Call, number: int) -> Outcome:
+            self.number = number
+            return self._refused(instance, call) or self._make(instance, call)
+
+        def over(instance: Instance, number: int, alone: bool) -> None:
+            self.number = number
+            self._check_handles(instance.handles, number)
+            if alone and instance.invariant is not None and self._check(instance.invariant, number):
+                instance.invariant = None
+
+        def note(place: int) -> None:
+            self._note(Phase.CALLS, place)
+
+        try:
+            played = play_concurrently(self.target, calls, make, over=over, note=note)
+        except TargetError as error:
+            self._give_in(error.__context__)  # what the factory raised
+            raise
+        if played.deadlock:
+            self.observations.append(_deadlock(played.deadlock))
+        assert played.instance is not None
+        self._end(played.instance, calls, None)
+        return played
 
     def _take(self, instance: Instance, calls: tuple[Call, ...]) -> Custody | None:
         """Take a native object into custody, unless no oracle is to look at what it owes to IUnknown."""
@@ -372,6 +424,8 @@ class _Session:
         started = time.perf_counter_ns()
         try:
             answer = function(*args)
+        except Abandoned:
+            raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and self._at_the_terminal():
                 raise
@@ -484,6 +538,15 @@ class _Session:
         self.observations.append(
             Observation("thread-exception", self.number, f"{one_line(error)} (in {where})", place)
         )
+
+
+def _deadlock(threads: Sequence[Stuck]) -> Observation:
+    """Threads of which each waits for what never comes; the first one's last call is to name it by."""
+    calling = [stuck for stuck in threads if stuck.call >= 0]
+    waits = [f"thread {s.thread} at {s.place or '?'} waits for {s.waits_for}" for s in calling]
+    number = max((stuck.call for stuck in calling), default=0)
+    places = " and ".join(sorted({stuck.place for stuck in calling if stuck.place}))
+    return Observation("deadlock", number, "; ".join(waits), places)
 
 
 def _carried(parameter: Parameter, value: Argument) -> bool:

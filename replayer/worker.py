@@ -24,6 +24,7 @@ from replayer.identity import ask_without_ppv
 from replayer.player import Observation, Phase, PlayOptions, Run
 from replayer.sandbox_child import Journal
 from replayer.scaling import play_and_weigh
+from replayer.scheduler import HandOver
 from replayer.screening import Screening
 from replayer.shared import SharedList
 from replayer.target import NativeTarget, Target, TargetError, load_target
@@ -142,11 +143,20 @@ def _outcomes(run: Run) -> list[Outcome]:
 def pack_run(run: Run, *, worn: bool = False) -> dict[str, Any]:
     """A run as plain values.  `worn`: another process should play the next one."""
     seen = [list(asdict(seen).values()) for seen in run.observations]
-    return {"trace": dump_trace(run.trace), "seen": seen, "worn": worn}
+    packed = {"trace": dump_trace(run.trace), "seen": seen, "worn": worn}
+    if run.trace.header.scheduled:
+        packed |= {"schedule": run.schedule, "steps": run.steps, "stack": run.stack, "worn": bool(run.stack)}
+    return packed
 
 
 def unpack_run(packed: dict[str, Any]) -> Run:
     """Raises TargetError if the target gave no instance."""
     if "refused" in packed:
         raise TargetError(packed["refused"])
-    return Run(load_trace(packed["trace"]), tuple(Observation(*seen) for seen in packed["seen"]))
+    return Run(
+        load_trace(packed["trace"]),
+        tuple(Observation(*seen) for seen in packed["seen"]),
+        packed.get("stack", ""),
+        schedule=tuple(HandOver(*handed) for handed in packed.get("schedule", ())),
+        steps=tuple(packed.get("steps", ())),
+    )

@@ -1,0 +1,211 @@
+"""Plays scheduled calls: those of several threads at the same time, as threads and switches say."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from recorder.calls import NOT_RUN, Call, Enter, Event, Leave, Outcome
+from replayer.cooperative import in_force
+from replayer.occasions import occasions
+from replayer.scheduler import HandOver, Scheduler, Stuck, closing, prepare
+from replayer.switch_points import SwitchPoints
+from replayer.target import Instance, Target, TargetError
+
+__all__ = ["Concurrent", "play_concurrently", "play_in_order"]
+
+Made = Callable[[Instance, Call, int], Outcome]
+"""Makes a call that has this number, and gives its outcome."""
+
+_points: dict[str, SwitchPoints] = {}  # by the target's spec: finding them takes long
+
+
+@dataclass
+class Concurrent:
+    """What came of scheduled calls.
+
+    `events`: enters and leaves as they happened; a call's number is its turn of entry, a call that was never
+    entered comes last, as not run.  `steps`: how many each call made, by number.  `given`: for each number the
+    place of the call in the sequence as it was given.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
+    hand_overs: list[HandOver] = field(default_factory=list)
+    deadlock: list[Stuck] = field(default_factory=list)
+    instance: Instance | None = None
+
+    @property
+    def calls(self) -> list[Call]:
+        return [event.call for event in self.events if isinstance(event, Enter)]
+
+
+def play_concurrently(
+    target: Target,
+    calls: Sequence[Call],
+    make: Made,
+    *,
+    over: Callable[[Instance, int, bool], object] = lambda instance, number, alone: None,
+    note: Callable[[int], object] = lambda given: None,
+    quiet: Callable[[Instance], object] = lambda instance: None,
+) -> Concurrent:
+    """Make the calls on a fresh instance of a Python target, each thread's in the order in which they are given.
+
+    `make` makes each, `over` is told of each that has ended (`alone`: no other is in its middle), `note` of the
+    place of the call that is made next, `quiet` when nothing goes on any more, before threads of the target are
+    ended.  Raises TargetError if the target gives no instance.
+    """
+    points = _points_for(target)
+    scheduler = Scheduler(target.owns, points.on_this_thread)
+    played = Concurrent(hand_overs=scheduler.hand_overs)
+    maker = _Maker(target, scheduler)
+    left: dict[int, deque[int]] = {}
+    for place, call in enumerate(calls):
+        left.setdefault(call.thread, deque()).append(place)
+    running: set[int] = set()
+
+    def next_of(thread: int) -> None:
+        def nested() -> None:
+            if left[thread]:
+                next_of(thread)
+
+        place = left[thread].popleft()
+        call = calls[place]
+        if 0 in call.switches:
+            scheduler.give_way()
+        note(place)
+        number = len(played.given)
+        played.given.append(place)
+        played.steps.append(0)
+        played.events.append(Enter(number, call))
+        running.add(number)
+        before = scheduler.begin(number, call.switches, nested)
+        instance = maker.instance
+        outcome = make(instance, call, number)
+        played.steps[number] = scheduler.end(before)
+        running.discard(number)
+        outcome = outcome._replace(elapsed_ns=0)  # it may have waited for its turn
+        played.events.append(Leave(number, outcome))
+        over(instance, number, not running)
+
+    def program(thread: int) -> None:
+        maker.wait()
+        while left[thread]:
+            next_of(thread)
+
+    programs = {thread: functools.partial(program, thread) for thread in left}
+    prepare([_Maker.THREAD, *programs])
+    with in_force(target), closing(scheduler):
+        with points.calling(scheduler.step):
+            scheduler.run({_Maker.THREAD: maker.make, **programs})
+        quiet(maker.instance)
+    played.instance = maker.instance
+    played.deadlock = scheduler.deadlock
+    for place in sorted(place for places in left.values() for place in places):
+        number = len(played.given)
+        played.given.append(place)
+        played.steps.append(0)
+        played.events += (Enter(number, calls[place]), Leave(number, NOT_RUN))
+    return played
+
+
+def play_in_order(
+    target: Target, calls: Sequence[Call], order: Sequence[int], make: Made, picture: Callable[[Any], Any]
+) -> tuple[list[Outcome | None], Any]:
+    """Make the calls on a fresh instance one after the other, in an order of their numbers, each on its thread.
+
+    Gives the outcomes by the calls' numbers (None: it was not made, or waits for what never comes) and what
+    `picture` gives of the instance's object in the end.  Raises TargetError if the target gives no instance.
+    """
+    outcomes: list[Outcome | None] = [None] * len(calls)
+    shown: list[Any] = []
+    turn = iter(order)
+    programs: dict[int, Callable[[], object]] = {}
+    scheduler = Scheduler(target.owns)
+    maker = _Maker(target, scheduler)
+    prepare([_Maker.THREAD, *(calls[number].thread for number in order)])
+    with in_force(target):
+        waiting = {thread: _Turn() for thread in {calls[number].thread for number in order}}
+
+        def pass_on() -> None:
+            """Whoever makes the next call has his turn."""
+            following = next(turn, None)
+            for thread, own in waiting.items():
+                own.number = following if following is not None and calls[following].thread == thread else None
+                own.over = following is None
+                scheduler.wake(own)
+
+        def program(thread: int) -> None:
+            own = waiting[thread]
+            maker.wait()
+            while True:
+                while own.number is None and not own.over:
+                    scheduler.wait(own)
+                if own.number is None:
+                    return
+                number = own.number
+                own.number = None
+                before = scheduler.begin(number)
+                outcomes[number] = make(maker.instance, calls[number], number)._replace(elapsed_ns=0)
+                scheduler.end(before)
+                pass_on()
+
+        for thread in waiting:
+            programs[thread] = functools.partial(program, thread)
+        with closing(scheduler):
+            pass_on()
+            scheduler.run({_Maker.THREAD: maker.make, **programs})
+            shown.append(picture(maker.instance.object))
+        maker.instance.close()
+        maker.instance.handles.release()
+    return outcomes, shown[0]
+
+
+class _Maker:
+    """Makes the instance, on a thread of the schedule, so that threads which that starts are scheduled, too."""
+
+    THREAD = -1
+    instance: Instance
+
+    def __init__(self, target: Target, scheduler: Scheduler):
+        self._target = target
+        self._scheduler = scheduler
+        self._made = False
+        self._stack = ExitStack()
+
+    def make(self) -> None:
+        instance = self._target.instance()
+        if instance.native:
+            instance.close()
+            raise TargetError(f"target {self._target.spec}: it gives an interface pointer, not a Python object")
+        self._stack.enter_context(occasions(instance, self._scheduler.occasion))
+        self.instance, self._made = instance, True
+        self._scheduler.wake(self)
+
+    def wait(self) -> None:
+        while not self._made:
+            self._scheduler.wait(self)
+
+    def __str__(self) -> str:
+        return "the instance"
+
+
+class _Turn:
+    """Whose turn it is."""
+
+    number: int | None = None
+    over = False
+
+    def __str__(self) -> str:
+        return "its turn"
+
+
+def _points_for(target: Target) -> SwitchPoints:
+    if target.spec not in _points:
+        _points[target.spec] = SwitchPoints(target.owns)
+    return _points[target.spec]
