@@ -11,6 +11,7 @@ to, and returns before that goes on.  One that had not ended when the trace did 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -86,6 +87,25 @@ class Order:
             {border.number: at for at, border in enumerate(borders) if not border.leaves},
             {border.number: at for at, border in enumerate(borders) if border.leaves},
         )
+
+    def starts(self) -> dict[int, int]:
+        """How many borders have been passed when a call starts to run, by the border at which it begins.
+
+        Calls that begin one right after the other on different threads start together, so that they do overlap.
+        """
+        starts: dict[int, int] = {}
+        busy: Counter[int] = Counter()  # calls that a thread is in
+        together: list[int] = []
+        for at, border in enumerate(self.borders):
+            thread = self.threads[border.number]
+            if border.leaves or busy[thread]:
+                starts.update(dict.fromkeys(together, at))
+                together = []
+            busy[thread] += -1 if border.leaves else 1
+            if not border.leaves:
+                together.append(at)
+        starts.update(dict.fromkeys(together, len(self.borders)))
+        return starts
 
     def ended(self, count: int) -> set[int]:
         """The calls that have ended once the first `count` borders have been passed."""

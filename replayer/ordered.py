@@ -44,7 +44,12 @@ class Making(Protocol[_Ready]):
 
 
 class Room(Protocol):
-    """Where threads wait for their turn."""
+    """Where threads wait for their turn.
+
+    `together`: calls that begin one right after the other start at once, so that they do run at the same time.
+    """
+
+    together: bool
 
     def alone(self) -> AbstractContextManager[object]:
         """What one thread does inside it, no other does at the same time; `wait` lets others in meanwhile."""
@@ -59,6 +64,8 @@ class Room(Protocol):
 
 class Threads:
     """Real threads.  `patience`: seconds without a move until calls are taken to wait for each other."""
+
+    together = True
 
     def __init__(self, patience: float):
         self._patience = patience
@@ -121,6 +128,7 @@ class InOrder:
         with gates.turn(self._order.enters[number]):
             ready = self._making.begin(number)
             gates.inside.append(number)
+        gates.start(self._order.enters[number])
         self._own.pending.append(pending)
         if isinstance(ready, Outcome):
             outcome = ready
@@ -145,6 +153,7 @@ class _Gates:
         self._order = order
         self._note = note
         self._room = room
+        self._starts = order.starts() if room.together else {}
         self._turn = 0
         self._moves = 0
         self._passed: set[int] = set()
@@ -161,6 +170,12 @@ class _Gates:
                 self.under_way += 1
             yield
             self._pass(at)
+
+    def start(self, at: int) -> None:
+        """Wait, behind the border at which a call begins, for those that start together with it."""
+        with self._room.alone():
+            while self._turn < self._starts.get(at, 0) and not (self.reason or self._let_go or self._abandoned):
+                self._room.wait(at, hurry=False)
 
     def returned(self, number: int, not_made: int | None) -> None:
         """The target has returned from a call.  `not_made`: one that it gave no occasion to make inside it."""

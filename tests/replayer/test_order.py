@@ -117,6 +117,23 @@ def test_nested_calls_are_those_of_one_thread() -> None:
     }
 
 
+@settings(max_examples=25)
+@given(recordings())
+def test_a_call_starts_before_anything_must_have_come_of_it(recorded: tuple[Event, ...]) -> None:
+    order = Order.of(recorded)
+    starts = order.starts()
+    assert set(starts) == set(order.enters.values())
+    for at, until in starts.items():
+        assert at < until and not any(border.leaves for border in order.borders[at:until])
+        threads = [order.threads[border.number] for border in order.borders[at:until]]
+        assert len(set(threads)) == len(threads)
+
+
+def test_calls_start_together_that_begin_one_after_the_other() -> None:
+    assert Order.of(events("0( 1( 1) 2( 0) 2)", "012")).starts() == {0: 2, 1: 2, 3: 4}
+    assert Order.of(events("0( 1( 2( 2) 1) 0)", "001")).starts() == {0: 1, 1: 3, 2: 3}
+
+
 def test_calls_that_had_not_ended_end_last_the_last_begun_first() -> None:
     order = Order.of(events("0( 1( 2( 1)", "010"))
     assert order.borders[4:] == (Border(2, leaves=True), Border(0, leaves=True))

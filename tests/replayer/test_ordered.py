@@ -197,16 +197,20 @@ def test_a_call_that_waits_for_a_later_one_is_named_with_it() -> None:
 def test_a_call_that_needs_another_to_return_is_named_with_it() -> None:
     class Host(QuietHost):
         def __init__(self) -> None:
-            self.lock = threading.Lock()
+            self.lock, self.taken = threading.Lock(), threading.Event()
 
         def pump(self) -> None:
             """Where messages come through."""
 
         def Progress(self, text: str | None, index: int, maximum: int) -> Any:
-            if index == 2:
-                return
-            with self.lock:
-                self.pump()
+            if index == 0:
+                with self.lock:
+                    self.taken.set()
+                    self.pump()
+            elif index == 1:
+                self.taken.wait()
+                with self.lock:
+                    pass
 
     # call 0 has the lock that call 1 waits for, and keeps it until call 2 has been made inside it
     run = play(recorded("0( 1( 1) 2( 2) 0)", threads="010"), object_target(Host), SOON)
