@@ -18,7 +18,7 @@ from replayer.target import is_native_spec
 
 __all__ = ["answers", "reached_files"]
 
-_ENDS_PROCESS = ("crash", "exit", "hang", "memory", "sanitizer", "stack-overflow", "string-bounds")
+_ENDS_PROCESS = ("crash", "data-race", "exit", "hang", "memory", "sanitizer", "stack-overflow", "string-bounds")
 _MOST_PLAYED = 100  # findings
 
 

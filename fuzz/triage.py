@@ -23,7 +23,7 @@ from replayer.player import Run
 
 __all__ = ["Triage"]
 
-_ENDS_PROCESS = ("crash", "exit", "hang", "memory", "sanitizer")
+_ENDS_PROCESS = ("crash", "data-race", "exit", "hang", "memory", "sanitizer")
 _REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
 _GROWTH = tuple(gauge.oracle for gauge in GAUGES)
 _OFTEN, _REPLAY_OFTEN = 200, 1000  # times that a sequence is played to see what it leaves behind

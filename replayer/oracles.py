@@ -256,7 +256,7 @@ def _one_after_the_other(calls: Sequence[Call], outcomes: Sequence[Outcome | Non
 
 
 # deaths of which more is known than their name
-_EXPLAINED = ("string-lifetime", "string-bounds", "stack-overflow")
+_EXPLAINED = ("string-lifetime", "string-bounds", "stack-overflow", "data-race")
 
 
 def _explained(run: Run) -> set[int]:
@@ -594,7 +594,8 @@ CODES = {
         "Close what the object opens, also on the paths of errors; Done's own handle is another matter (H14).",
     ),
     "X13": _Code(
-        "AddressSanitizer or UndefinedBehaviorSanitizer, which the target was built with, reported an error.",
+        "AddressSanitizer or UndefinedBehaviorSanitizer, which the target was built with, reported an error, or "
+        "ThreadSanitizer one that is no data race (X17).",
         "Memory that is not the host's was read or written, or the code means nothing by its language's rules: "
         "without the sanitizer it goes unnoticed until something else breaks, far from its cause.",
         "The report in the finding names the line, and the lines that allocated and freed the memory.",

@@ -1,14 +1,19 @@
 """Native targets built with a sanitizer: which runtime they need, and how a process must start to have it.
 
-AddressSanitizer must be in a process before anything else allocates, and Python is not built with it: the
-sandbox's child is started with the runtime in LD_PRELOAD.
+AddressSanitizer must be in a process before anything else allocates, ThreadSanitizer before anything makes a
+thread, and Python is not built with them: the sandbox's child is started with the runtime in LD_PRELOAD.
 
     built with                         says so                        its runtime
     gcc -fsanitize=address             needs libasan.so.N             as the loader finds it
     gcc -fsanitize=undefined           needs libubsan.so.N            as the loader finds it
+    gcc -fsanitize=thread              needs libtsan.so.N             as the loader finds it
     clang -shared-libasan              needs libclang_rt.asan-*.so    in clang's folders
     clang -fsanitize=address           wants __asan_init              in clang's folders
     clang -fsanitize=undefined         wants __ubsan_handle_*         in clang's folders; ASan's has it, too
+    clang -fsanitize=thread            wants __tsan_init              there; gcc's, if no process starts with it
+
+ThreadSanitizer wants its memory at certain addresses.  Where the system has put something else there, a process
+does not even start with it, which is tried before.
 
 A runtime finds fault by ending the process; its report goes to a file (replayer.sanitizer_report reads it).
 """
@@ -17,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import re
@@ -33,7 +39,7 @@ from replayer.elf import Elf, read_elf
 
 __all__ = ["UnplayableError", "environment", "require_runtime", "runtimes"]
 
-_OPTIONS = ("ASAN_OPTIONS", "UBSAN_OPTIONS")
+_OPTIONS = ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS")
 
 # What the user's own options may change, and what they may not.
 _DEFAULTS = "print_legend=0:print_stacktrace=1:handle_sigill=1:allow_addr2line=1:quarantine_size_mb=32"
@@ -43,17 +49,21 @@ _FIXED = (
     ":handle_segv=1:allow_user_segv_handler=1"  # a handler that is installed later sees a fault first
     ":log_exe_name=0"
 )
+_FIXED_THREADS = (
+    ":die_after_fork=0"  # the sandbox forks; it has one thread then
+    ":second_deadlock_stack=1"  # where each of two locks was taken
+    ":report_thread_leaks=0:report_signal_unsafe=0"  # Python's and ours, not the target's
+)
 
 _LIBRARY = re.compile(r"lib(?:clang_rt\.)?(?P<kind>asan|ubsan|tsan|msan|hwasan)(?:_standalone)?(?P<rest>[-.].*)$")
 _WANTED = {"__asan_init": "asan", "__tsan_init": "tsan", "__msan_init": "msan", "__hwasan_init": "hwasan"}
 _UNPLAYABLE = {
-    "tsan": "ThreadSanitizer",
     "msan": "MemorySanitizer",
     "hwasan": "HWAddressSanitizer",
     "minimal": "-fsanitize-minimal-runtime",
 }
-_NAMES = {"asan": "AddressSanitizer", "ubsan": "UndefinedBehaviorSanitizer"}
-_ENTRY = {"asan": "__asan_init", "ubsan": "__ubsan_handle_add_overflow"}
+_NAMES = {"asan": "AddressSanitizer", "ubsan": "UndefinedBehaviorSanitizer", "tsan": "ThreadSanitizer"}
+_ENTRY = {"asan": "__asan_init", "ubsan": "__ubsan_handle_add_overflow", "tsan": "__tsan_init"}
 _THROWING = re.compile(
     r"(?:libstdc\+\+|libc\+\+|libc\+\+abi)\.so\b"
 )  # what the runtime must see to pass exceptions on
@@ -81,10 +91,21 @@ def environment(library: Path, log: str, base: Mapping[str, str], *, names: bool
     added = {"LD_PRELOAD": ":".join([*ours, *map(str, needed), *filter(None, [before])])}
     for name in _OPTIONS:
         added[name] = ":".join(
-            filter(None, [_DEFAULTS, base.get(name), fixed, "" if names else "symbolize=0", f"log_path={log}"])
+            filter(
+                None,
+                [
+                    _DEFAULTS,
+                    base.get(name),
+                    fixed + (_FIXED_THREADS if name == "TSAN_OPTIONS" else ""),
+                    "" if names else "symbolize=0",
+                    f"log_path={log}",
+                ],
+            )
         )
     if symbolizer := _symbolizer(needed, base):
-        added["ASAN_SYMBOLIZER_PATH"] = added["UBSAN_SYMBOLIZER_PATH"] = symbolizer
+        added |= dict.fromkeys(
+            ("ASAN_SYMBOLIZER_PATH", "UBSAN_SYMBOLIZER_PATH", "TSAN_SYMBOLIZER_PATH"), symbolizer
+        )
     return added
 
 
@@ -98,7 +119,7 @@ def require_runtime(library: Path) -> None:
     """Raises UnplayableError if loading a library here would end this process for want of a runtime."""
     elf = read_elf(library)
     kinds = _kinds(library, elf) if elf else set()
-    missing = [kind for kind in ("asan", "ubsan") if kind in kinds and not _is_here(kind)]
+    missing = [kind for kind in _NAMES if kind in kinds and not _is_here(kind)]
     if missing == ["ubsan"] and _linked_runtime("ubsan", elf.needed if elf else ()):
         missing = []  # comes with the library, in time
     if missing or not kinds.isdisjoint(_UNPLAYABLE):
@@ -191,11 +212,11 @@ def _found(kinds: set[str], linked: _Linked, compilers: str, library: Path) -> I
     clang = ""
     if found := re.search(r"clang version (\d+)", compilers):
         clang = found[1]
-    for kind in ("asan", "ubsan"):
+    for kind in _NAMES:
         if kind not in kinds:
             continue
         name = _linked_runtime(kind, linked.paths)
-        if name is None and kind == "ubsan" and "asan" in kinds:
+        if name is None and kind == "ubsan" and not kinds.isdisjoint(("asan", "tsan")):
             continue  # in the other one
         path = linked.paths[name] if name else None
         if path is None and (clang or (name and "clang_rt" in name)):
@@ -204,7 +225,35 @@ def _found(kinds: set[str], linked: _Linked, compilers: str, library: Path) -> I
             path = _gccs(kind, name)
         if path is None:
             raise UnplayableError(_hint(kind, name, clang, library))
-        yield path
+        yield path if kind != "tsan" else _startable(path, library, others=name is None)
+
+
+def _startable(path: Path, library: Path, *, others: bool) -> Path:
+    """A runtime of ThreadSanitizer with which a process starts; `others`: gcc's will do, too."""
+    if _starts(path):
+        return path
+    if others and (gccs := _gccs("tsan", None)) is not None and _starts(gccs):
+        return gccs
+    raise UnplayableError(
+        f"{library.name} is built with ThreadSanitizer, and no process starts with its runtime {path.name} here: "
+        "set vm.mmap_rnd_bits to 28 (sysctl), or build it with this system's gcc"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _starts(path: Path) -> bool:
+    """Whether a process starts with a runtime."""
+    program = shutil.which("true")
+    if program is None:
+        return True
+    clean = {name: value for name, value in os.environ.items() if name not in _OPTIONS}
+    try:
+        ended = subprocess.run(
+            [program], env={**clean, "LD_PRELOAD": str(path)}, capture_output=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return ended.returncode == 0
 
 
 def _linked_runtime(kind: str, names: Iterable[str]) -> str | None:
@@ -236,7 +285,7 @@ def _linked(library: Path, elf: Elf) -> _Linked:
     return _Linked({**dict.fromkeys(elf.needed), **paths})
 
 
-_STEM = {"asan": "asan", "ubsan": "ubsan_standalone"}
+_STEM = {"asan": "asan", "ubsan": "ubsan_standalone", "tsan": "tsan"}
 
 
 def _clangs(kind: str, name: str | None, version: str) -> Path | None:
@@ -271,7 +320,7 @@ def _gccs(kind: str, name: str | None) -> Path | None:
 def _symbolizer(needed: Iterable[Path], base: Mapping[str, str]) -> str:
     """clang's runtime has others look up its frames; "" where it finds them by itself or nothing is here."""
     clangs = [path for path in needed if "clang_rt" in path.name]
-    if not clangs or any(f"{kind}_SYMBOLIZER_PATH" in base for kind in ("ASAN", "UBSAN")):
+    if not clangs or any(f"{kind}_SYMBOLIZER_PATH" in base for kind in ("ASAN", "UBSAN", "TSAN")):
         return ""
     if shutil.which("llvm-symbolizer"):
         return ""

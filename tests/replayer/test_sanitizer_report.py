@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from replayer.sanitizer_report import Frame, parse_report
+from replayer.sanitizer_report import Frame, SanitizerReport, parse_report
 
 REPORTS = Path(__file__).parent / "golden" / "sanitizers"
 FILE = "misuses.cpp"
@@ -53,6 +53,23 @@ READ = {
 }
 
 
+# the same of what has two sides
+TWO_SIDED = {
+    "gcc12-data-race": (
+        "data race: write of size 4 in progress and write of size 4 in progress",
+        "stores_a_pair.c:17 in progress",
+    ),
+    "clang14-data-race": (
+        "data race: write of size 4 in progress and write of size 4 in progress",
+        "stores_a_pair.c:17 in progress",
+    ),
+    "gcc12-lock-order-inversion": (
+        "lock-order-inversion in progress and error",
+        "locks_crosswise.c:21 in progress and locks_crosswise.c:33 in error",
+    ),
+}
+
+
 def text(name: str) -> str:
     return (REPORTS / f"{name}.txt").read_text(encoding="utf-8")
 
@@ -66,7 +83,7 @@ def test_what_where_and_how(name: str) -> None:
 
 
 def test_every_report_here_is_read() -> None:
-    assert {path.stem for path in REPORTS.glob("*.txt")} == {*READ, "gcc12-out-of-memory"}
+    assert {path.stem for path in REPORTS.glob("*.txt")} == {*READ, *TWO_SIDED, "gcc12-out-of-memory"}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -111,6 +128,38 @@ def test_memory_that_is_used_up_has_its_own_kind_though_the_report_is_cut_off() 
     report = parse_report(text("gcc12-out-of-memory"))
     assert report is not None
     assert report.kind == "out-of-memory"
+
+
+@pytest.mark.parametrize("name", TWO_SIDED)
+def test_what_two_threads_did(name: str) -> None:
+    report = parse_report(text(name))
+    assert report is not None
+    assert (report.message, report.place) == TWO_SIDED[name]
+    assert report.is_race == ("race" in name)
+    assert not re.search(r"ffi_call|syn_call|_PyEval", report.text)
+
+
+def race(first: str, second: str) -> str:
+    return (
+        "==================\nWARNING: ThreadSanitizer: data race (pid=7)\n"
+        f"  {first} at 0x7b08 by thread T1 (mutexes: write M1):\n"
+        "    #0 Host::Progress(char16_t const*, unsigned int) /src/my host.cpp:12:9 (a.so+0x1) (BuildId: 0bad)\n"
+        "    #1 syn_call replayer/_native/words.h:36 (core.abi3.so+0x61f1)\n\n"
+        f"  Previous {second} at 0x7b08 by thread T2:\n"
+        "    #0 memcpy <null> (libtsan.so.2+0x3ee50)\n"
+        "    #1 <null> <null> (host.so+0x12ab)\n"
+    )
+
+
+def test_which_of_two_threads_is_told_first_is_chance() -> None:
+    one = parse_report(race("Write of size 8", "atomic read of size 4"))
+    assert one is not None
+    assert (one.kind, one.access, one.other_access) == ("data race", "write of size 8", "atomic read of size 4")
+    assert one.place == "host.so+0x12ab and my host.cpp:12 in Host::Progress"
+    other = SanitizerReport(
+        one.kind, one.other_access, one.other_frames, other_access=one.access, other_frames=one.frames
+    )
+    assert (one.place, one.message) == (other.place, other.message)
 
 
 # --- lines -------------------------------------------------------------------------------------------------------
