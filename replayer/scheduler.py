@@ -306,6 +306,7 @@ class Scheduler:
         if best is not None and not self._ending:
             self._hand_over(task, best, why)
         elif task.done:
+            self._note_deadlock()
             self._finish()
         elif self._ending:
             raise Abandoned
@@ -329,9 +330,13 @@ class Scheduler:
 
     def _stuck(self, task: Task) -> None:
         """Nothing can go on, and the current thread is not at its end."""
-        if not self._calls_are_over():
-            self.deadlock = [self._seen(task) for task in self._tasks if not task.done]
+        self._note_deadlock()
         self._park(task)
+
+    def _note_deadlock(self) -> None:
+        """Nothing can go on: what of the calls is not over never will be."""
+        if not self._ending and not self._calls_are_over():
+            self.deadlock = [self._seen(task) for task in self._tasks if not task.done]
 
     def _park(self, task: Task) -> NoReturn:
         """The end of the run: the current thread waits for `close`, which ends it."""

@@ -11,7 +11,7 @@ from sequences import CALLBACK, calls
 
 from recorder.contract import contract_of
 from replayer.oracles import Judge
-from replayer.player import play
+from replayer.player import PlayOptions, play
 from replayer.target import load_target
 
 WRONG = (
@@ -119,3 +119,18 @@ def test_a_correct_one_takes_calls_while_it_calls_out(name: str) -> None:
     state = correct.state()
     assert (handle.closed, state["problems"], state["result"]) == (1, 1, 5)
     assert (state["text"], state["position"]) == shown
+
+
+def test_a_deadlock_is_seen_where_another_thread_comes_to_its_end_last() -> None:
+    target = load_target("targets.threads.callback_under_lock:Host", CALLBACK)
+    report, *problems = calls("Progress(NULL, 0, 1)", "Error(E_FAIL, NULL)", "Error(E_FAIL, NULL)")
+    nesting, nested = (problem._replace(thread=1) for problem in problems)
+    inside = [report._replace(switches=(2,)), nesting._replace(switches=(-1,)), nested]
+
+    run = play(inside, target, PlayOptions(concurrent=True))
+
+    (finding,) = Judge(contract_of(CALLBACK), slow=5).findings(run)
+    assert (finding.code, finding.message) == (
+        "X14",
+        "thread 1 at callback_under_lock.py:37 in Error waits for a lock that thread 1 holds",
+    )
