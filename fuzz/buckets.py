@@ -14,11 +14,12 @@ from recorder.contract import Level
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.report_files import shown
-from recorder.text import call_text
+from recorder.text import call_text, switches_text
 from recorder.trace import read_trace, write_trace
+from replayer.lanes import lanes_of
 from replayer.oracles import Finding
 from replayer.player import Run
-from replayer.reports import reproduce_line
+from replayer.reports import marked_calls, reproduce_line
 from replayer.verdict import Status, Verdict
 
 __all__ = [
@@ -131,6 +132,8 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
         "",
         *sequence_lines(found.calls, interface, finding.number),
     ]
+    if found.run and lanes_of(found.run) is not None:
+        lines += ["", "Schedule:", *("    " + line for line in marked_calls(found.run, [finding.number]))]
     if found.run and found.run.report:
         lines += ["", "Report:", *("    " + shown(line) for line in found.run.report.splitlines())]
     if found.stack:
@@ -145,9 +148,10 @@ def how_often(found: Found) -> str:
 
 
 def sequence_lines(calls: Sequence[Call], interface: Interface, failing: int) -> list[str]:
-    """One call a line, cut if it is long, the failing one marked."""
+    """One call a line, cut if it is long, the failing one marked; behind it its switches and its thread."""
     return [
         f"{'>' if number == failing else ' '} {number:3d}  {shown(call_text(call, interface), _LONGEST_CALL)}"
+        + (f" {switches_text(call)}" if call.switches else "")
         + (f"   [thread {call.thread}]" if call.thread else "")
         for number, call in enumerate(calls)
     ]

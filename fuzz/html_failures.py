@@ -9,6 +9,7 @@ from pathlib import Path
 from fuzz.buckets import Found, how_often
 from fuzz.html_parts import LONGEST, empty, rows, scrolling
 from fuzz.markup import Child, Element, element
+from fuzz.schedule_lanes import schedule_lanes, switch_list
 from fuzz.swim_lanes import LaneCall, swim_lanes
 from recorder import hresult
 from recorder.calls import Argument, Call, Outcome, OutcomeKind
@@ -16,6 +17,7 @@ from recorder.errors import SynctapeError
 from recorder.interface import Interface, Method, Type
 from recorder.report_files import shown
 from recorder.text import argument_text, call_text, duration_text, outcome_text
+from replayer.lanes import Lanes, lanes_of
 from replayer.oracles import explain
 from replayer.reports import reproduce_line
 
@@ -29,6 +31,7 @@ class Failure:
     """A failure as the page tells it.
 
     `number` is the failing call, `outcomes` are those of its last run; `excuse` says why it does not count, if so.
+    `lanes` show how the calls met, where they are of several threads.
     """
 
     code: str
@@ -49,13 +52,16 @@ class Failure:
     stack: str = ""
     report: str = ""
     excuse: str = ""
+    lanes: Lanes | None = None
 
 
 def failure_of(found: Found, spec: str, path: Path | None, excuse: str) -> Failure:
     """A failure of a campaign; `path` is the trace that was kept of it, `excuse` says why it does not count."""
     finding, run = found.finding, found.run
     played = run.trace.played if run is not None else ()
-    outcomes = [p.outcome for p in played] if [p.call[:2] for p in played] == [c[:2] for c in found.calls] else []
+    lanes = lanes_of(run) if run is not None else None
+    calls = found.calls if lanes is None else [p.call for p in played]
+    outcomes = [p.outcome for p in played] if [p.call[:2] for p in played] == [c[:2] for c in calls] else []
     return Failure(
         finding.code,
         finding.oracle,
@@ -67,7 +73,7 @@ def failure_of(found: Found, spec: str, path: Path | None, excuse: str) -> Failu
         finding.fingerprint,
         found.where,
         finding.number,
-        found.calls,
+        calls,
         outcomes,
         how_often(found) if found.flaky else "",
         found.count,
@@ -75,6 +81,7 @@ def failure_of(found: Found, spec: str, path: Path | None, excuse: str) -> Failu
         found.stack,
         run.report if run else "",
         excuse,
+        lanes,
     )
 
 
@@ -197,9 +204,13 @@ def _sequence(failure: Failure, interface: Interface, number: int, most: int) ->
             listed.append(element("li", f"… {at - last - 1} calls", class_="left-out"))
         listed.append(_call_row(call, outcome, interface, at, row, (answer, kind), failing))
         last = at
-    lanes = swim_lanes(drawn, [f"thread {n}" for n in range(max(c.thread for c in calls) + 1)])
     label = "Calls by thread; the list below has the same"
-    yield scrolling(lanes, label)
+    if failure.lanes is not None and len(kept) == len(calls):
+        yield scrolling(schedule_lanes(failure.lanes, {call.number: call for call in drawn}, {}), label)
+        if (switches := switch_list(failure.lanes)) is not None:
+            yield switches
+    else:
+        yield scrolling(swim_lanes(drawn, [f"thread {n}" for n in range(max(c.thread for c in calls) + 1)]), label)
     yield element("ol", listed, class_="calls")
 
 

@@ -13,7 +13,8 @@ from fuzz.verdict import CampaignVerdict
 from recorder.contract import contract_of
 from recorder.interface import Interface
 from recorder.report_files import shown
-from replayer.reports import reproduce_line
+from replayer.lanes import Lanes, lanes_of
+from replayer.reports import reproduce_line, schedule_json
 
 __all__ = ["announcement", "count_line", "fact_lines", "json_lines", "text_lines"]
 
@@ -79,6 +80,10 @@ def fact_lines(verdict: CampaignVerdict, seed: int, interface: Interface) -> Ite
         yield f"not played: {progress.unplayed} traces of the corpus: their share of the time was over"
 
 
+def _lanes(found: Found) -> Lanes | None:
+    return None if found.run is None else lanes_of(found.run)
+
+
 def count_line(verdict: CampaignVerdict) -> str:
     """The last line: how many findings there are."""
     count, others = len(verdict.counted), len(verdict.excused)
@@ -121,6 +126,7 @@ def json_lines(verdict: CampaignVerdict, spec: str, seed: int, interface: Interf
             "excuse": verdict.excuses.get(found.name, ""),
             "origin": found.origin,
             "calls": [line.strip() for line in sequence_lines(found.calls, interface, finding.number)],
+            **({"schedule": schedule_json(lanes)} if (lanes := _lanes(found)) is not None else {}),
             "path": str(path) if path else None,
             "reproduce": reproduce_line(path, spec, found.options) if path else None,
         }

@@ -30,6 +30,7 @@ from replayer.export import script_of
 from replayer.export_cpp import CPP, to_cpp
 from replayer.export_perfetto import to_perfetto
 from replayer.export_pytest import PYTEST, to_pytest
+from replayer.export_scheduled import SCHEDULED, to_scheduled_pytest
 from replayer.isolation import Limits, open_player
 from replayer.oracles import CODES, ORACLES
 from replayer.oracles import explain as explain_code
@@ -335,7 +336,11 @@ class _ErrorLines:
 
 _FORMS: dict[str, Callable[[Trace, str], str]] = {
     "cpp": lambda trace, name: to_cpp(script_of(trace, CPP, name)),
-    "pytest": lambda trace, name: to_pytest(script_of(trace, PYTEST, name)),
+    "pytest": lambda trace, name: (
+        to_scheduled_pytest(trace, script_of(trace, SCHEDULED, name))
+        if trace.header.scheduled
+        else to_pytest(script_of(trace, PYTEST, name))
+    ),
     "perfetto": to_perfetto,
 }
 
@@ -348,10 +353,11 @@ _FORMS: dict[str, Callable[[Trace, str], str]] = {
 def export(*, path: Path, form_name: str, output: Path | None, force: bool) -> None:
     """Turn a trace into a C++ program or a pytest file that stands alone, or into a timeline for Perfetto.
 
-    A program or test makes the trace's calls on a callback factory of yours and needs nothing of synctape.  For a
-    trace that was kept for a finding it is red while that bug lives and green after; for any other one it is red
-    when the callback crashes, hangs, lets an exception out, fails a call that keeps to the contract, or mistreats
-    a handle.  A timeline shows the calls as they were captured, in Perfetto's viewer.
+    A program or test makes the trace's calls on a callback factory of yours and needs nothing of synctape; only
+    the test of a scheduled trace, whose threads run at the same time, imports it.  For a trace that was kept for
+    a finding it is red while that bug lives and green after; for any other one it is red when the callback
+    crashes, hangs, lets an exception out, fails a call that keeps to the contract, or mistreats a handle.  A
+    timeline shows the calls as they were captured, in Perfetto's viewer.
 
     Exit code: 0 written, 2 bad input, or a trace whose finding the file could not show.
     """

@@ -32,12 +32,13 @@ class Form:
     """A kind of exported file.
 
     `oracles` are those whose findings show in it as well.  `exact`: it can only pass what the ABI can carry, and
-    IUnknown's calls are made, too, as a native target has them.
+    IUnknown's calls are made, too, as a native target has them.  `scheduled`: its threads run at the same time.
     """
 
     name: str
     oracles: frozenset[str]
     exact: bool
+    scheduled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,11 @@ def script_of(trace: Trace, form: Form, name: str) -> Script:
     interface = trace.interface
     if not trace.calls:
         raise SynctapeError(f"{name}: has no calls")
+    if trace.header.scheduled and not form.scheduled:
+        raise SynctapeError(
+            f"{name}: its threads run at the same time by a schedule, which a file for {form.name} cannot follow; "
+            "use --to pytest, or synctape replay"
+        )
     course = Course.of_calls(contract_of(interface), trace.calls)
     steps = tuple(_step(number, call, interface, form, course) for number, call in enumerate(trace.calls))
     finding = _finding(trace.header.provenance.get("finding"))

@@ -7,7 +7,8 @@
 
 Times are microseconds since the trace's start.  A viewer takes only what nests on one track: a call that ends
 while a later one of its thread goes on is moved to a track beside, and what sticks out by the clock's step is
-cut.  A trace without times, such as one written by hand, is shown by its order, one event a microsecond.
+cut.  A trace without times, such as one written by hand, is shown by its order, one event a microsecond, and so is
+a scheduled one, in which a call takes as long as others are let go first.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def _spans(trace: Trace) -> list[_Span]:
     enters, leaves = dict[int, int](), dict[int, int]()
     for at, event in enumerate(trace.events):
         (enters if isinstance(event, Enter) else leaves)[event.number] = at
-    timed = any(p.call.time_ns or (p.outcome and p.outcome.elapsed_ns) for p in trace.played)
+    timed = not trace.header.scheduled and any(
+        p.call.time_ns or (p.outcome and p.outcome.elapsed_ns) for p in trace.played
+    )
     lanes: dict[int, list[_Lane]] = {}
     spans = []
     for number, call, outcome in trace.played:
@@ -168,7 +171,10 @@ def _calls(trace: Trace, spans: list[_Span], process: int, numbers: dict[_Track,
         event = {"ph": "B", "name": _plain(call.method), "cat": _category(outcome), **place, "ts": _us(span.start)}
         if span.end is not None:
             event |= {"ph": "X", "dur": _us(span.end - span.start)}
-        yield event | {"args": {"call": number, **_arguments(call, method), **_came_of(outcome, method)}}
+        switches = {"switches": list(call.switches)} if call.switches else {}
+        yield event | {
+            "args": {"call": number, **_arguments(call, method), **switches, **_came_of(outcome, method)}
+        }
         for parameter, handle in _handles(call, method, outcome):
             at = span.start if parameter in method.inputs or span.end is None else span.end
             what = argument_text(handle, Type.HANDLE)

@@ -40,12 +40,16 @@ class Places:
 
     def of(self, finding: Finding, verdict: Verdict) -> Location:
         """The line of the target's source, else the trace."""
-        match = _PLACE.match(finding.place)
+        return self.in_source(finding.place, verdict.run) or self.of_trace(verdict)
+
+    def in_source(self, place: str, run: Run | None) -> Location | None:
+        """The line of the target's source that a place names; None if it is not found."""
+        match = _PLACE.match(place)
         if match and not match["file"].endswith(_LIBRARIES):
-            path = self._source(match["file"], verdict.run)
+            path = self._source(match["file"], run)
             if path is not None:
                 return Location(path, int(match["line"] or 1) or 1)
-        return self.of_trace(verdict)
+        return None
 
     def of_trace(self, verdict: Verdict) -> Location:
         """The trace's file; of one outside the root its name alone."""

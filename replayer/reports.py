@@ -1,7 +1,8 @@
 """Reports of verdicts: for people, for machines, for a CI server.
 
     text     a line for each trace as it ends; then the findings in a table, the calls of each failed trace with
-             the failing one marked, how to replay it, and a summary.  With rich on a terminal, plain elsewhere.
+             the failing one marked (as lanes, where threads met), how to replay it, and a summary.  With rich on
+             a terminal, plain elsewhere.
     JSON     one object a line: a trace's as it ends, at last {"summary": ...}
     JUnit    testsuites > testsuite > testcase, one for each trace; the file appears whole or not at all
 
@@ -31,6 +32,7 @@ from recorder.junit import JUnitFile, add_problem, add_property
 from recorder.report_files import shown
 from recorder.text import call_text, outcome_text
 from replayer.isolation import target_frames
+from replayer.lanes import Lanes, Turn, lane_lines, lanes_of, switch_words
 from replayer.locations import TraceFile, as_shown
 from replayer.oracles import Finding
 from replayer.player import Run
@@ -42,12 +44,15 @@ __all__ = [
     "Report",
     "Summary",
     "TextReport",
+    "answered",
+    "asked",
     "failure_text",
     "marked_calls",
     "played_line",
     "report",
     "report_all",
     "reproduce_line",
+    "schedule_json",
     "verdict_json",
 ]
 
@@ -138,8 +143,20 @@ _FIRST, _BEFORE, _AFTER = 2, 8, 1  # calls kept of a longer one: at its start, a
 
 
 def marked_calls(run: Run, numbers: Iterable[int]) -> Iterator[str]:
-    """The sequence, a call a line, the failing ones marked with ">"; of a long one the middle is left out."""
-    played, failing = run.trace.played, set(numbers)
+    """The sequence, a call a line, the failing ones marked with ">"; of a long one the middle is left out.
+
+    Where calls of several threads met it is drawn as lanes (replayer.lanes).
+    """
+    played, interface, failing = run.trace.played, run.trace.interface, set(numbers)
+    if (lanes := lanes_of(run)) is not None:
+        yield from map(shown, lane_lines(lanes, lambda n: asked(run, n), lambda n: answered(run, n), failing))
+        drawn = {moment.call for moment in lanes.moments}
+        yield from (
+            shown(f"{'>' if number in failing else ' '} not made: {number}  {played_line(call, interface, True)}")
+            for number, call in enumerate(played)
+            if number not in drawn
+        )
+        return
     kept = _kept(len(played), failing)
     threads = len({played_call.call.thread for played_call in played}) > 1
     width = len(str(len(played) - 1))
@@ -148,10 +165,22 @@ def marked_calls(run: Run, numbers: Iterable[int]) -> Iterator[str]:
         if number > last + 1:
             yield f"  {'':{width}}  … {number - last - 1} calls"
         mark = ">" if number in failing else " "
-        yield shown(f"{mark} {number:{width}}  {played_line(played[number], run.trace.interface, threads)}")
+        yield shown(f"{mark} {number:{width}}  {played_line(played[number], interface, threads)}")
         last = number
     if last + 1 < len(played):
         yield f"  {'':{width}}  … {len(played) - last - 1} calls"
+
+
+def asked(run: Run, number: int) -> str:
+    """A call, long texts by their beginning."""
+    call = run.trace.played[number].call
+    return call_text(call._replace(args=tuple(map(_short, call.args))), run.trace.interface)
+
+
+def answered(run: Run, number: int) -> str:
+    """`-> S_OK`: what came of a call where it ended."""
+    _, call, outcome = run.trace.played[number]
+    return _came_of(outcome, run.trace.interface, call.method).lstrip() or "ends"
 
 
 def _kept(count: int, failing: set[int]) -> list[int]:
@@ -374,7 +403,21 @@ def verdict_json(verdict: Verdict, command: str = "") -> dict[str, Any]:
         "message": verdict.message,
         "notes": list(verdict.notes),
     }
+    if verdict.run is not None and (lanes := lanes_of(verdict.run)) is not None:
+        fields["schedule"] = schedule_json(lanes)
     return {**fields, "reproduce": command} if command else fields
+
+
+def schedule_json(lanes: Lanes) -> list[dict[str, Any]]:
+    """What happened on which thread, in order: calls that begin and end, and switches with their place."""
+    told = []
+    for moment in lanes.moments:
+        entry: dict[str, Any] = {"kind": moment.turn.value, "thread": moment.thread, "call": moment.call}
+        if moment.turn is Turn.SWITCH:
+            entry |= {"to": moment.to, "why": moment.why, "step": moment.step, "place": moment.place}
+            entry["code"] = moment.code
+        told.append(entry)
+    return told
 
 
 def _finding_json(finding: Finding) -> dict[str, Any]:
@@ -430,6 +473,10 @@ class JUnitReport:
                 add_property(properties, "level", str(finding.level))
                 add_property(properties, "blame", finding.blame)
                 add_property(properties, "fingerprint", finding.fingerprint)
+            if verdict.run is not None and (lanes := lanes_of(verdict.run)) is not None:
+                add_property(properties, "threads", str(len(lanes.threads)))
+                for moment in lanes.switches:
+                    add_property(properties, "switch", f"t{moment.thread} {switch_words(moment)}")
         if verdict.status is Status.FAILED:
             codes = ", ".join(dict.fromkeys(f.code for f in verdict.findings))
             message = f"{codes}: {verdict.findings[0].message}"

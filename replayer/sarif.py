@@ -2,7 +2,8 @@
 
     run > tool.driver.rules[]    one for each code that was found, with what `synctape explain` says of it
     run > results[]              one for each bug: level, message, its place in the source (else the trace),
-                                 fingerprints, and the sequence as a code flow with a thread flow for each thread
+                                 fingerprints, and the sequence as a code flow with a thread flow for each thread;
+                                 where threads met, its steps are enters, leaves and switches as they happened
     run > invocations[0]         whether the job could be done; what was left out, and errors, as notifications
 
 Two fingerprints: synctape's own (code, method, place), and GitHub's primaryLocationLineHash, which stays the same
@@ -23,9 +24,11 @@ from typing import Any
 from recorder.contract import Level
 from recorder.report_files import require_folder, shown, write_whole
 from recorder.sarif_format import Location, document, driver, invocation, location, message, notification
+from replayer.lanes import Lanes, Turn, lanes_of, switch_words
 from replayer.oracles import ORACLES, Finding, explain
 from replayer.places import Places
-from replayer.reports import Summary, played_line
+from replayer.player import Run
+from replayer.reports import Summary, answered, asked, played_line
 from replayer.verdict import Status, Verdict
 
 __all__ = ["GITHUB", "SarifLimits", "SarifReport"]
@@ -219,9 +222,11 @@ class SarifReport:
         return shown(" ".join(parts), _LONGEST_MESSAGE)
 
     def _flows(self, bug: _Bug) -> list[dict[str, Any]]:
-        """A flow for each thread; of more calls than may be those around the failing one."""
+        """A flow for each thread; of more steps than may be those around the failing call."""
         run, failing = bug.verdict.run, bug.finding.number
         assert run is not None
+        if (lanes := lanes_of(run)) is not None:
+            return self._met(bug, run, lanes)
         played, most = run.trace.played, self._limits.steps
         first = max(0, min(failing - most + 2, len(played) - most))
         told = self._told(bug.verdict)
@@ -237,6 +242,33 @@ class SarifReport:
                     },
                     "executionOrder": order,
                     "importance": "essential" if number == failing else "important" if near else "unimportant",
+                }
+            )
+        return [{"id": f"t{thread}", "locations": steps} for thread, steps in sorted(flows.items())]
+
+    def _met(self, bug: _Bug, run: Run, lanes: Lanes) -> list[dict[str, Any]]:
+        """The flows of calls that met: a step for each moment, a switch at its line of the target's source."""
+        failing, most = bug.finding.number, self._limits.steps
+        told = self._told(bug.verdict)
+        last = max((at for at, moment in enumerate(lanes.moments) if moment.call == failing), default=0)
+        first = max(0, min(last - most + 2, len(lanes.moments) - most))
+        flows: dict[int, list[dict[str, Any]]] = {}
+        for order, moment in enumerate(lanes.moments[first : first + most], 1):
+            place = told.get(moment.call, told[-1])
+            if moment.turn is Turn.SWITCH:
+                place = self._places.in_source(moment.place, run) or place
+                said = f"{moment.call}: {switch_words(moment)}"
+            else:
+                entered = moment.turn is Turn.ENTER
+                said = f"{moment.call}: {(asked if entered else answered)(run, moment.call)}"
+            near = abs(first + order - 1 - last) < _FLOW_SHOWN
+            importance = "essential" if moment.turn is Turn.SWITCH or moment.call == failing else "important"
+            flows.setdefault(moment.thread, []).append(
+                {
+                    "location": {**location(place), "message": message(shown(said))},
+                    "executionOrder": order,
+                    "nestingLevel": moment.depth,
+                    "importance": importance if near else "unimportant",
                 }
             )
         return [{"id": f"t{thread}", "locations": steps} for thread, steps in sorted(flows.items())]

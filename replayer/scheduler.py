@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import linecache
 import sys
 import threading
 import traceback
@@ -39,7 +40,7 @@ class HandOver(NamedTuple):
 
     `call` is -1 between calls and in threads that the target started, whose numbers come after those of the calls'
     threads.  `why`: "change" (a change point), "blocked", "ended", "sleep", "spin" (it went on for too long), or
-    "woken" (a thread of higher priority can go on).
+    "woken" (a thread of higher priority can go on).  `code` is the source line at the place.
     """
 
     call: int
@@ -47,6 +48,7 @@ class HandOver(NamedTuple):
     place: str
     to: int
     why: str
+    code: str = ""
 
 
 class Stuck(NamedTuple):
@@ -363,14 +365,15 @@ class Scheduler:
         self._finished.release()
 
     def _hand_over(self, task: Task, to: Task, why: str) -> None:
-        place = ""
+        place = code = ""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and not place:
             if self._owns(frame.f_code.co_filename):
                 place = _place(frame)
+                code = linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
             frame = frame.f_back
         if task.rank >= 0:
-            self.hand_overs.append(HandOver(task.call, task.steps, place, to.rank, why))
+            self.hand_overs.append(HandOver(task.call, task.steps, place, to.rank, why, code))
         self.current = to
         to.gate.release()
         if task.done:
