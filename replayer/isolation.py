@@ -443,6 +443,8 @@ def _cut_run(trace: Trace, death: Death, spec: str) -> Run:
         if fault.sentence:
             detail = f"{detail}: {fault.sentence}"
             observations = (Observation(_OF_MEANING[fault.meaning], inside, detail, place),)
+    if _is_race(death):
+        observations = (Observation("data-race", inside, detail, place),)
     outcome = Outcome(death.kind, None, 0, detail, place)
     outcomes: list[Outcome | None] = [_ANSWER_LOST if n in ended else _GONE for n in range(len(trace.calls))]
     for number in under_way:
@@ -451,9 +453,21 @@ def _cut_run(trace: Trace, death: Death, spec: str) -> Run:
     return Run(with_outcomes(trace, outcomes), observations, stack, death.report)
 
 
+def _is_race(death: Death) -> bool:
+    report = parse_report(death.report)
+    return report is not None and report.is_race
+
+
 def _reached(trace: Trace, death: Death) -> tuple[int, Container[int], Iterable[int]]:
     """The call in which a sequence ended, those that had returned, and those that were under way."""
     phase, number = death.position
+    if trace.header.scheduled and phase != Phase.ENDING:  # nobody knows how far other threads had come
+        if _is_race(death):  # it takes two
+            own = trace.calls[number].thread
+            number = max(number, next((n for n, call in enumerate(trace.calls) if call.thread != own), number))
+        last = {call.thread: n for n, call in enumerate(trace.calls[:number])}
+        last.pop(trace.calls[number].thread, None)
+        return number, range(number), last.values()
     if not is_ordered(trace):
         return number, range(number), ()
     order = Order.of(trace.events)

@@ -23,13 +23,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from recorder.calls import Call, Handle, Outcome, OutcomeKind
+from recorder.calls import NOT_RUN, Call, Enter, Event, Handle, Leave, Outcome, OutcomeKind
 from recorder.interface import Interface
 from recorder.native import core_of
 from replayer.compiled import WORDS, Compiled, open_compiled
+from replayer.concurrent import Concurrent
 from replayer.faults import NativeFrame, frames_of
 from replayer.guards import Guard
 from replayer.handles import NativeHandles
+from replayer.sanitizers import has_runtime
+from replayer.scheduler import HandOver, Stuck
 from replayer.symbols import symbols_of
 from replayer.target import Instance
 
@@ -50,6 +53,9 @@ _PLAYED, _DEADLOCK, _NO_THREADS = range(3)  # SynPlayed
 _HAND_OVER = struct.Struct("=QQQII")
 _MOST_HAND_OVERS = 4096
 _WHY = ("change", "blocked", "ended", "spin")  # SynWhy
+_CHANGED, _ENDED = 0, 2
+_PLAYS = 40
+_PLAYS_WATCHED = 4  # ThreadSanitizer sees most races in the first one, and is slow
 _UNFIT = "the compiled core cannot express it"
 _PLANTED = -2
 
@@ -73,7 +79,7 @@ class Border(NamedTuple):
 
 
 class HandedOver(NamedTuple):
-    """A thread stopped before step `step` of call `number`, at `place`, and thread `to` went on.
+    """A thread stopped before step `step` of call `number` (-1: between calls), and thread `to` went on.
 
     `why` is "change", "blocked", "spin" or "ended".
     """
@@ -108,11 +114,57 @@ class NativePlay:
     hand_overs: list[HandedOver] = field(default_factory=list)
     deadlock: list[Waiting] = field(default_factory=list)
 
+    def as_concurrent(self, calls: Sequence[Call]) -> Concurrent:
+        """The same as of a Python target: calls have the number of their turn of entry."""
+        given = [border.number for border in self.borders if not border.leaves]
+        given += sorted(set(range(len(calls))) - set(given))
+        turn = {number: at for at, number in enumerate(given)}
+        events: list[Event] = []
+        for number, leaves in self.borders:
+            if leaves:
+                events.append(Leave(turn[number], self.outcomes[number]))
+            else:
+                events.append(Enter(turn[number], calls[number]))
+        entered = {border.number for border in self.borders}
+        for number in given:
+            if number not in entered:
+                events += (Enter(turn[number], calls[number]), Leave(turn[number], self.outcomes[number]))
+        return Concurrent(
+            events,
+            [self.steps[number] for number in given],
+            given,
+            [HandOver(turn.get(h.number, -1), h.step, h.place, h.to, h.why) for h in self.hand_overs],
+            [Stuck(w.thread, turn[w.number], w.place, w.waits_for, w.stack) for w in self.deadlock],
+        )
+
 
 def can_step() -> bool:
     """Whether native code can be stopped step by step on this machine."""
     core = core_of("replayer").module
     return core is not None and bool(core.can_step())
+
+
+def stepping_here() -> Stepping:
+    """How this process plays: freely where there are no steps, and where ThreadSanitizer looks."""
+    return Stepping.ALL if can_step() and not has_runtime("tsan") else Stepping.FREELY
+
+
+def plays_needed() -> int:
+    """How often to play calls: more than once where what runs when is left to chance."""
+    if stepping_here() is not Stepping.FREELY:
+        return 1
+    return _PLAYS_WATCHED if has_runtime("tsan") else _PLAYS
+
+
+def can_overlap(instance: Instance, interface: Interface) -> bool:
+    """Whether calls on an object can be made at the same time.
+
+    Not without the compiled core, and not where the object's apartment says which thread may call.
+    """
+    if core_of("replayer").module is None or instance.holding is None or instance.apartment is not None:
+        return False
+    with open_compiled(interface, Guard.RING) as compiled:
+        return compiled is not None
 
 
 def play_natively(
@@ -208,7 +260,7 @@ class _Play:
             raise OSError("the system has no more threads")
         self._take_strangers(tokens, strangers)
         for at, (status, made, references) in enumerate(ended):
-            self._came(at, players[at], lanes[at], made, status, left)
+            self._came(at, players[at], lanes[at], made, status, entered, left)
             if self._instance.holding is not None:
                 self._instance.holding.count = max(self._instance.holding.count + references, 0)
         borders = sorted(
@@ -266,19 +318,31 @@ class _Play:
         if strangers is not None and isinstance(handles, NativeHandles):
             handles.planted([t for t, mark in zip(tokens, strangers, strict=True) if mark == _PLANTED])
 
-    def _came(self, at: int, player: Compiled, lane: _Lane, made: int, status: int, left: array[int]) -> None:
+    def _came(
+        self,
+        at: int,
+        player: Compiled,
+        lane: _Lane,
+        made: int,
+        status: int,
+        entered: array[int],
+        left: array[int],
+    ) -> None:
         for place, number in enumerate(self._programs[self._threads[at]]):
             call = self._calls[number]
             if left[number]:
                 self._outcomes[number] = player.outcome(call.method, lane.values[place], 0, lane.outputs, place)
             elif status and place >= made:
                 self._outcomes[number] = Outcome(OutcomeKind.NOT_RUN, None, detail=_UNFIT)
-            else:
+            elif entered[number]:
                 self._outcomes[number] = Outcome(OutcomeKind.HUNG, None, detail="deadlock")
+            else:
+                self._outcomes[number] = NOT_RUN
 
     def _handed_over(self, records: bytearray, at: int) -> HandedOver:
         call, step, pc, to, why = _HAND_OVER.unpack_from(records, at * _HAND_OVER.size)
-        return HandedOver(call, step, _place(pc), self._threads[to], _WHY[why])
+        between = why == _ENDED or (why == _CHANGED and step == 0)
+        return HandedOver(-1 if between else call, step, _place(pc), self._threads[to], _WHY[why])
 
     def _waiting(self, stuck: Sequence[tuple[int, bytes]], entered: array[int], left: array[int]) -> list[Waiting]:
         waiting = []

@@ -150,9 +150,9 @@ def is_ordered(trace: Trace) -> bool:
 def with_outcomes(trace: Trace, outcomes: Sequence[Outcome | None]) -> Trace:
     """A trace's own calls, to the nanosecond, with what came of them.
 
-    Where calls overlap, their events stay in order, and one without an outcome has no end.
+    Where calls overlap, or may, their events stay in order, and one without an outcome has no end.
     """
-    if not overlaps(trace.events):
+    if not trace.header.scheduled and not overlaps(trace.events):
         played = Trace.from_calls(trace.calls, trace.header, [outcome or NOT_RUN for outcome in outcomes])
         return replace(played, threads=trace.threads)
     events: list[Event] = []

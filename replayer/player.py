@@ -35,6 +35,7 @@ from replayer.handles import Handles
 from replayer.holding import Holding
 from replayer.identity import Breach
 from replayer.late import LateEffects
+from replayer.native_threads import can_overlap, play_natively, plays_needed, stepping_here
 from replayer.occasions import occasions
 from replayer.order import Order, OrderError, is_ordered, with_outcomes
 from replayer.ordered import InOrder, Threads
@@ -155,12 +156,30 @@ def play(
             order = Order.of(trace.events)
         except OrderError as error:
             return Run(with_outcomes(trace, [_OUT_OF_ORDER] * len(calls)), (Observation(_ORDER, 0, str(error)),))
-    session = _Session(target, options, journal, scheduled=scheduled)
+    if scheduled and target.native and (times := plays_needed()) > 1:
+        sessions = (_Session(target, options, journal, scheduled=True, chance=n) for n in range(times))
+        return _telling([_played_by(session, trace) for session in sessions])
+    return _played_by(_Session(target, options, journal, scheduled=scheduled), trace, order)
+
+
+def _played_by(session: _Session, trace: Trace, order: Order | None = None) -> Run:
     with _watching(session):
-        outcomes = session.play(calls, order)
+        outcomes = session.play(trace.calls, order)
     if session.concurrent is not None:
         return _concurrent_run(trace, session, session.concurrent)
     return Run(with_outcomes(trace, outcomes), tuple(session.observations))
+
+
+def _telling(runs: Sequence[Run]) -> Run:
+    """Of plays that chance makes differ the first in which something was seen, which says in how many it was."""
+    run = next((run for run in runs if run.observations), runs[0])
+    seen = []
+    for one in run.observations:
+        alike = sum(
+            any((o.kind, o.code, o.place) == (one.kind, one.code, one.place) for o in r.observations) for r in runs
+        )
+        seen.append(replace(one, message=f"{one.message} (in {alike} of {len(runs)} plays)"))
+    return replace(run, observations=tuple(seen))
 
 
 _OUT_OF_ORDER = Outcome(OutcomeKind.NOT_RUN, None, detail="the recorded order could not be kept")
@@ -180,9 +199,19 @@ def _concurrent_run(trace: Trace, session: _Session, played: Concurrent) -> Run:
 class _Session:
     """One sequence on one instance."""
 
-    def __init__(self, target: Target, options: PlayOptions, journal: Journal | None, *, scheduled: bool = False):
+    def __init__(
+        self,
+        target: Target,
+        options: PlayOptions,
+        journal: Journal | None,
+        *,
+        scheduled: bool = False,
+        chance: int = 0,
+    ):
+        """`chance`: which of several plays this is, where threads run freely."""
         self.target = target
         self.scheduled = scheduled
+        self.chance = chance
         self.options = options
         self.journal = journal
         self.observations: list[Observation] = []
@@ -212,6 +241,9 @@ class _Session:
             raise
         if not instance.native:
             return self._play_on(instance, calls, order)
+        if self.scheduled and can_overlap(instance, self.target.interface):
+            self.concurrent = self._play_natively(instance, calls)
+            return []
         if self.options.guard is not Guard.NONE:
             self._texts = GuardedTexts()
         if order is not None:
@@ -263,6 +295,32 @@ class _Session:
         assert played.instance is not None
         self._end(played.instance, calls, None)
         return played
+
+    def _play_natively(self, instance: Instance, calls: tuple[Call, ...]) -> Concurrent:
+        custody = self._take(instance, calls)
+        refused = {
+            number: outcome for number, call in enumerate(calls) if (outcome := self._refused(instance, call))
+        }
+        self._note(Phase.CALLS, 0)
+        played = play_natively(
+            instance,
+            self.target.interface,
+            calls,
+            stepping=stepping_here(),
+            seed=self.chance,
+            guard=self.options.guard,
+            journal=self.journal,
+            refused=refused,
+        )
+        concurrent = played.as_concurrent(calls)
+        for number, call in enumerate(concurrent.calls):
+            self._given(call, number)
+        if concurrent.deadlock:  # the threads are still in their calls: nobody may touch the object any more
+            self.observations.append(_deadlock(concurrent.deadlock))
+            return concurrent
+        self._note(Phase.ENDING, max(len(calls) - 1, 0))
+        self._end(instance, tuple(concurrent.calls), custody)
+        return concurrent
 
     def _take(self, instance: Instance, calls: tuple[Call, ...]) -> Custody | None:
         """Take a native object into custody, unless no oracle is to look at what it owes to IUnknown."""

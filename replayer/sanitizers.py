@@ -37,7 +37,7 @@ from recorder.errors import SynctapeError
 from replayer.cover import cover_library, is_covered
 from replayer.elf import Elf, read_elf
 
-__all__ = ["UnplayableError", "environment", "require_runtime", "runtimes"]
+__all__ = ["UnplayableError", "environment", "has_runtime", "require_runtime", "runtimes"]
 
 _OPTIONS = ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS")
 
@@ -119,7 +119,7 @@ def require_runtime(library: Path) -> None:
     """Raises UnplayableError if loading a library here would end this process for want of a runtime."""
     elf = read_elf(library)
     kinds = _kinds(library, elf) if elf else set()
-    missing = [kind for kind in _NAMES if kind in kinds and not _is_here(kind)]
+    missing = [kind for kind in _NAMES if kind in kinds and not has_runtime(kind)]
     if missing == ["ubsan"] and _linked_runtime("ubsan", elf.needed if elf else ()):
         missing = []  # comes with the library, in time
     if missing or not kinds.isdisjoint(_UNPLAYABLE):
@@ -132,8 +132,8 @@ def require_runtime(library: Path) -> None:
         _direct_reports(name)
 
 
-def _is_here(kind: str) -> bool:
-    """Whether this process has a runtime."""
+def has_runtime(kind: str) -> bool:
+    """Whether this process has the runtime of "asan", "ubsan" or "tsan"."""
     try:
         return hasattr(ctypes.CDLL(None), _ENTRY[kind])
     except (OSError, TypeError):  # Windows has no library None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recorder.calls import SYNC_EVENT, Call, Outcome, OutcomeKind
+from recorder.calls import SYNC_EVENT, Call, Enter, Outcome, OutcomeKind, Trace
 from recorder.native import core_of
+from replayer import native_threads
+from replayer.isolation import Isolated
 from replayer.native_threads import Border, NativePlay, Stepping, can_step, play_natively
+from replayer.oracles import Judge
+from replayer.player import play as play_trace
 from replayer.target import Instance, NativeTarget, load_target
 
 pytestmark = pytest.mark.native
@@ -60,7 +66,7 @@ def test_without_changes_the_threads_run_in_the_order_of_their_numbers(library: 
     played, _ = play(library("stores_a_pair"), calls((FAR, NEAR), (NEAR, FAR), FAR))
     assert order(played) == "0( 0) 1( 1) 2( 2) 3( 3) 4( 4)"
     assert played.steps == [2] * 5
-    assert [(h.number, h.to, h.why) for h in played.hand_overs] == [(1, 1, "ended"), (3, 2, "ended")]
+    assert [(h.number, h.to, h.why) for h in played.hand_overs] == [(-1, 1, "ended"), (-1, 2, "ended")]
 
 
 @needs_steps
@@ -92,7 +98,7 @@ def test_a_hand_over_says_where(library: Build) -> None:
     assert (first.number, first.step, first.to, first.why) == (0, 2, 1, "change")
     assert first.place.startswith("stores_a_pair")
     assert first.place.endswith(" in progress")
-    assert (second.number, second.to, second.why) == (1, 0, "ended")
+    assert (second.number, second.to, second.why) == (-1, 0, "ended")
 
 
 @needs_steps
@@ -206,3 +212,80 @@ def test_calls_that_are_refused_are_left_out(library: Build) -> None:
         OutcomeKind.RETURNED,
     ]
     assert 1 not in {border.number for border in played.borders}
+
+
+# --- by the player ----------------------------------------------------------------------------------------------
+
+
+def scheduled(sequence: Sequence[Call]) -> Trace:
+    trace = Trace.from_calls(sequence)
+    return replace(trace, header=replace(trace.header, scheduled=True))
+
+
+PROBLEM, DONE = Call("Error", (5, None)), Call("Done", (SYNC_EVENT, 0))
+BUGS = {
+    "counts_in_two_steps": (calls(ADD._replace(switches=(2,)), ADD), "H5", ""),
+    "locks_crosswise": (calls(FAR._replace(switches=(1,)), PROBLEM), "X14", "error and locks_crosswise"),
+    "closes_in_a_race": (calls(DONE._replace(switches=(2,)), DONE), "H14", ""),
+}
+
+
+@needs_steps
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_is_found_in_its_schedule_each_time_and_not_without_it(library: Build, name: str) -> None:
+    sequence, code, place = BUGS[name]
+    with Isolated(f"{library(name)}:create") as player:
+        for _ in range(2):
+            run = player.play(scheduled(sequence))
+            (finding,) = Judge.of(run.trace).findings(run)
+            assert (finding.code, place in finding.place) == (code, True)
+            assert run.schedule[0].why == "change"
+        plain = player.play(scheduled([call._replace(switches=()) for call in sequence]))
+        assert Judge.of(plain.trace).findings(plain) == []
+        assert len(plain.steps) == 2
+        assert all(plain.steps)
+    with Isolated(f"{library('good_host')}:create") as player:
+        run = player.play(scheduled(sequence))
+        assert Judge.of(run.trace).findings(run) == []
+
+
+@needs_steps
+def test_a_deadlock_has_the_stack_of_each_thread(library: Build) -> None:
+    with Isolated(f"{library('locks_crosswise')}:create") as player:
+        run = player.play(scheduled(BUGS["locks_crosswise"][0]))
+        assert "Thread 0, waiting for a lock that thread 1 holds:\n" in run.stack
+        assert " progress\n" in run.stack.partition("Thread 1")[0]
+        assert " error\n" in run.stack.partition("Thread 1")[2]
+        again = player.play(scheduled(calls(FAR, PROBLEM)))  # in another process
+        assert Judge.of(again.trace).findings(again) == []
+
+
+@needs_steps
+def test_events_of_a_scheduled_run_are_in_the_order_in_which_they_happened(library: Build) -> None:
+    with Isolated(f"{library('stores_a_pair')}:create") as player:
+        run = player.play(scheduled(calls((FAR._replace(switches=(0,)), NEAR), NEAR._replace(switches=(2,)))))
+    entered = [event.call for event in run.trace.events if isinstance(event, Enter)]
+    assert [(call.thread, call.args) for call in entered] == [(1, NEAR.args), (0, FAR.args), (0, NEAR.args)]
+    assert [event.number for event in run.trace.events] == [0, 1, 1, 2, 2, 0]
+
+
+@needs_core
+@pytest.mark.slow
+def test_what_is_left_to_chance_says_how_often_it_shows(library: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_threads, "stepping_here", lambda: Stepping.FREELY)
+    monkeypatch.setattr("replayer.player.stepping_here", lambda: Stepping.FREELY)
+    monkeypatch.setattr(native_threads, "_PLAYS", 300)
+    target = load_target(f"{library('counts_in_two_steps')}:create")
+    run = play_trace(scheduled(calls((ADD, Call("Release")) * 20, (ADD, Call("Release")) * 20)), target)
+    finding = Judge.of(run.trace).findings(run)[0]
+    assert finding.code == "H5"
+    assert re.search(r" \(in \d+ of 300 plays\)$", finding.message)
+
+
+def test_without_the_compiled_core_calls_are_made_one_after_the_other(
+    library: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replayer.player.can_overlap", lambda instance, interface: False)
+    target = load_target(f"{library('good_host')}:create")
+    run = play_trace(scheduled(calls((FAR, NEAR), DONE)), target)
+    assert [outcome and outcome.value for _, _, outcome in run.trace.played] == [0, 0, 0]

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from recorder.calls import SYNC_EVENT, Call, OutcomeKind, Trace
-from recorder.contract import contract_of
+from recorder.contract import Level, contract_of
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from recorder.trace import write_trace
 from replayer import sanitizers
@@ -335,6 +336,29 @@ def test_locks_that_are_taken_in_two_orders_are_reported_though_nobody_waited(
 def test_a_host_without_a_race_gives_nothing(racing: Callable[[str, str], Path], compiler: str) -> None:
     with Isolated(f"{racing('good_host', compiler)}:create") as player:
         assert findings(player.play(sequence(1))) == []
+
+
+def scheduled(*calls: Call) -> Trace:
+    trace = Trace.from_calls(call._replace(thread=thread) for thread, call in enumerate(calls))
+    return replace(trace, header=replace(trace.header, scheduled=True))
+
+
+@pytest.mark.parametrize("compiler", C_BUILDS)
+def test_a_data_race_is_x17_with_the_places_of_both_threads(
+    racing: Callable[[str, str], Path], compiler: str
+) -> None:
+    progress = Call("Progress", (None, 1, 2))
+    with Isolated(f"{racing('stores_a_pair', compiler)}:create") as player:
+        run = player.play(scheduled(progress, progress))
+        finding = only(run)
+        assert (finding.code, finding.oracle, finding.method) == ("X17", "data-race", "")
+        assert (finding.level, finding.broken) == (Level.LENIENT, ("P20",))
+        assert finding.message == "data race: write of size 4 in progress and write of size 4 in progress"
+        assert re.fullmatch(r"stores_a_pair\.c:\d+ in progress", finding.place)
+        assert "Previous write of size 4" in run.report
+        assert findings(player.play(scheduled(progress))) == []
+    with Isolated(f"{racing('good_host', compiler)}:create") as player:
+        assert findings(player.play(scheduled(progress, progress, progress))) == []
 
 
 def test_a_runtime_with_which_no_process_starts(
