@@ -212,7 +212,7 @@ def _came_of(outcome: Outcome | None, interface: Interface, method: str) -> str:
         return ""
     if outcome.kind is OutcomeKind.RETURNED:
         return f" -> {outcome_text(outcome, interface.method(method))}"
-    return f" -> {outcome.kind.value}: {outcome.detail}"
+    return f" -> {outcome.kind.value}: {outcome.detail}".removesuffix(": ")
 
 
 def failure_text(verdict: Verdict, command: str) -> str:
@@ -256,6 +256,11 @@ def _stack(run: Run) -> Iterator[_Line]:
         yield "", ""
     for line in run.report.splitlines():
         yield f"  {shown(line)}", ""
+    if any(seen.kind == "deadlock" for seen in run.observations):
+        yield "", ""
+        yield "Stacks of the threads that wait for each other, most recent call last:", ""
+        yield from ((f"  {shown(line)}", "") for line in run.stack.splitlines() if line.strip())
+        return
     frames = target_frames(run.stack)
     if frames:
         yield "", ""

@@ -357,6 +357,9 @@ class Scheduler:
             if not frame.f_code.co_filename.startswith(_OURS):
                 frames.append((frame, frame.f_lineno))
             frame = frame.f_back
+        owned = [at for at, (f, _) in enumerate(frames) if self._owns(f.f_code.co_filename)]
+        if owned:  # what started the thread says nothing
+            frames = frames[: owned[-1] + 1]
         stack = "".join(traceback.StackSummary.extract(iter(frames[::-1])).format()) if frames else ""
         place = next((_place(f) for f, _ in frames if self._owns(f.f_code.co_filename)), "")
         return Stuck(task.rank, task.call, place, str(task.waits_for or ""), stack)

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from sequences import calls, trace
 
 from recorder.calls import NOT_RUN, Enter, Event, Header, Leave, Outcome, Trace
+from replayer.isolation import Here
 from replayer.lanes import Turn, lanes_of
 from replayer.oracles import Finding
 from replayer.player import Run
 from replayer.reports import JsonReport, JUnitReport, Report, failure_text, marked_calls, report_all
 from replayer.sarif import SarifReport
 from replayer.scheduler import HandOver
-from replayer.verdict import Status, Verdict
+from replayer.target import load_target
+from replayer.verdict import Judging, Status, Verdict, replay_trace
 
 LINES = ('t0 Progress("a", 1, 2) @4', "t1 Progress(NULL, 2, 2)", "t1 Done(NULL, S_OK)")
 SOURCE = "self.done += 1"
@@ -93,7 +95,7 @@ def test_a_thread_that_waits_and_a_call_that_never_ends_are_seen() -> None:
         "  :   *   1  waits, t0 goes on, gauge.py:9 in Progress: with self.a:",
         "  !       0  never ends",
         ">     !   1  never ends",
-        "  not made: 2  t1 Done(NULL, S_OK) -> not run: ",
+        "  not made: 2  t1 Done(NULL, S_OK) -> not run",
     ]
 
 
@@ -229,6 +231,24 @@ def test_sarif_has_a_flow_for_each_thread_in_which_a_switch_is_a_line_of_the_sou
     assert switch["location"]["physicalLocation"]["region"]["startLine"] == 2
     assert switch["location"]["physicalLocation"]["artifactLocation"]["uri"] == "gauge.py"
     assert [step["importance"] for step in flows["t1"]] == ["important", "important", "essential", "essential"]
+
+
+DEADLOCK = ('t0 Progress("a", 1, 2) @2', 't1 Error(E_FAIL, "x")')
+
+
+def test_of_a_deadlock_each_thread_s_stack_is_told_from_the_target_s_first_frame_on() -> None:
+    recorded = Trace.from_calls(calls(*DEADLOCK), Header(scheduled=True))
+    player = Here(load_target("targets.threads.lock_order:Host"))
+    made = replay_trace(recorded, player, Judging().judge(recorded), name="a.tape")
+    said = failure_text(made, "synctape replay a.tape").splitlines()
+    start = said.index("Stacks of the threads that wait for each other, most recent call last:")
+    told = [line.strip() for line in said[start + 1 : said.index("", start)]]
+    frames = [line.rpartition(", in ")[2] if line.startswith("File") else line for line in told]
+    assert frames[0].startswith("Thread 0, waiting for") and frames[1:3] == [
+        "Progress",
+        "with self.view, self.model:",
+    ]
+    assert frames[-3].startswith("Thread 1, waiting for") and frames[-2:] == ["Error", "with self.view:"]
 
 
 def test_the_text_of_a_failure_has_them() -> None:
