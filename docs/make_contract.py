@@ -26,7 +26,9 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # the clone's own data, whatever is installed
 
+from fuzz.mutator import Mutator  # noqa: E402
 from fuzz.mutators import MUTATORS  # noqa: E402
+from fuzz.schedule_mutators import SCHEDULE  # noqa: E402
 from recorder import contract as contract_module  # noqa: E402
 from recorder import hresult  # noqa: E402
 from recorder.calls import SYNC_EVENT, Argument, Call  # noqa: E402
@@ -199,10 +201,12 @@ def rule_codes() -> Iterator[str]:
 
 
 def mutators() -> Iterator[str]:
-    return table(
-        ("from level", "mutators"),
-        ((str(level), ", ".join(f"`{m.name}`" for m in MUTATORS.values() if m.level is level)) for level in Level),
-    )
+    levels = [(str(level), _named(m for m in MUTATORS.values() if m.level is level)) for level in Level]
+    return table(("from level", "mutators"), [*levels, ("lenient, with `--threads`", _named(SCHEDULE.values()))])
+
+
+def _named(mutators: Iterable[Mutator]) -> str:
+    return ", ".join(f"`{mutator.name}`" for mutator in mutators)
 
 
 # --- architecture.md -----------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fuzz.schedules import is_scheduled
 from recorder import provenance
 from recorder.calls import Call, Header, Trace
 from recorder.contract import Level
@@ -44,7 +45,8 @@ class Found:
     `seconds` and `executions` count from the campaign's start to its first sight; `count` is how often its
     bucket was hit in all, as far as screening let it through.  It failed in `failed` of `tries` when it was played
     again, and is flaky if that is not each time.  `options` are what `synctape replay` must be told to see it.
-    `known`: it was found before this campaign was gone on with.
+    `known`: it was found before this campaign was gone on with.  `scheduled`: its calls run at the same time, as
+    their threads and switches say.
     """
 
     finding: Finding
@@ -60,6 +62,12 @@ class Found:
     known: bool = False
     run: Run | None = None
     options: tuple[str, ...] = ()
+    scheduled: bool = False
+
+    def trace(self, header: Header, *, original: bool = False) -> Trace:
+        """Its sequence under such a header."""
+        calls = self.original if original else self.calls
+        return Trace.from_calls(calls, replace(header, scheduled=self.scheduled and is_scheduled(calls)))
 
     @property
     def stack(self) -> str:
@@ -112,7 +120,7 @@ def finding_trace(found: Found, interface: Interface, spec: str, *, original: bo
             minimised=not original,
         ),
     )
-    return Trace.from_calls(found.original if original else found.calls, header)
+    return found.trace(header, original=original)
 
 
 def report_text(found: Found, interface: Interface, spec: str, path: Path) -> str:
@@ -215,6 +223,7 @@ def read_finding(path: Path) -> Found:
             failed=int(kept.get("failed", 0)),
             tries=int(kept.get("tries", 0)),
             options=tuple(map(str, kept.get("options", ()))),
+            scheduled=original.header.scheduled,
         )
     except (TypeError, KeyError, ValueError):
         raise TraceError("was not kept for a finding", path=path) from None

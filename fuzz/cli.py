@@ -47,6 +47,7 @@ from replayer.locations import SUFFIX, is_url, open_folder
 from replayer.oracles import ORACLES
 from replayer.places import Places
 from replayer.reports import Report, reproduce_line
+from replayer.target import is_native_spec
 from replayer.verdict import Verdict, mismatch
 
 if TYPE_CHECKING:
@@ -121,6 +122,13 @@ class _Covered(click.types.StringParamType):
     default=1,
     show_default=True,
     help="Processes that search at once and share what they find; 0 or auto: as many as there are cores.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="Threads that call at once: of more than one the schedules are searched, too (docs/threads.md).",
 )
 @click.option("--report", "html", type=click.Path(), help="Write a report as one page of HTML.")
 @click.option(
@@ -371,7 +379,7 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
             raise click.UsageError("--resume and --campaign: only one of them")
         with current_folder_importable():
             interface = find_interface(name) if name is not None else None
-        return gone_on_with(
+        beginning = gone_on_with(
             CampaignFolder.open(Path(path), lambda line: click.echo(f"synctape: warning: {line}", err=True)),
             anew,
             given,
@@ -379,12 +387,29 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
             interface=interface,
             seeds=lambda interface: _seeds(folders, interface) if folders else (),
         )
+        try:
+            _check_threads(beginning.spec, beginning.options)
+        except BaseException:
+            beginning.__exit__(None, None, None)
+            raise
+        return beginning
     spec, folder = _target(options), Path(options["findings"])
+    _check_threads(spec, anew)
     check_folder(Path(path) if path is not None else folder)
     with current_folder_importable():
         interface = _interface(name, folders)
     beginning = Beginning(spec, _seeds(folders, interface), anew, interface, folder)
     return beginning if path is None else beginning.stored(Path(path))
+
+
+def _check_threads(spec: str, options: CampaignOptions) -> None:
+    """Raises UsageError for a target whose threads cannot be scheduled."""
+    if options.threads == 1:
+        return
+    if is_native_spec(spec):
+        raise click.UsageError(f"--threads schedules the code of a Python target, and {spec} is a native one")
+    if options.cover:
+        raise click.UsageError("--cover guides the search by code, which is not measured with --threads")
 
 
 def _target(options: dict[str, Any]) -> str:
@@ -444,6 +469,7 @@ def _campaign_options(options: dict[str, Any], plan: Plan) -> CampaignOptions:
         tries=options["tries"],
         cluster=options["cluster"] or None,
         cover=options["cover"],
+        threads=options["threads"],
     )
 
 

@@ -70,12 +70,13 @@ class Suspect:
 
 @dataclass(slots=True)
 class Batch:
-    """What a batch gave; `done` sequences of it were run."""
+    """What a batch gave; `done` sequences of it were run.  `worn`: another process should run the next one."""
 
     number: int
     done: int = 0
     calls: int = 0
     ended: int = 0  # sequences that reach the call that ends the protocol
+    worn: bool = False
     suspects: list[Suspect] = field(default_factory=list)
     fresh: list[Kept] = field(default_factory=list)
     applied: Counter[str] = field(default_factory=Counter)
@@ -141,6 +142,10 @@ class Engine:
     def states(self) -> int:
         """How many features the target's visible state was seen to have."""
         return self._observer.states
+
+    def plays_alone(self, level: Level) -> bool:
+        """Whether no call of a batch at this level is made while another one runs."""
+        return True
 
     # --- what the next batches build on ---------------------------------------------------------------------
 
@@ -408,14 +413,20 @@ def _part(calls: list[Call], random: Random, terminal: frozenset[str]) -> list[C
 
 def _plain(calls: Iterable[Call]) -> list[Call]:
     """Calls of one thread without times, as the loop plays them."""
-    return [call._replace(thread=0, time_ns=0) for call in calls]
+    return [call._replace(thread=0, time_ns=0, switches=()) for call in calls]
 
 
-def bases(sequences: Iterable[Iterable[Call]], interface: Interface) -> list[list[Call]]:
+def _timeless(calls: Iterable[Call]) -> list[Call]:
+    return [call._replace(time_ns=0) for call in calls]
+
+
+def bases(
+    sequences: Iterable[Iterable[Call]], interface: Interface, *, scheduled: bool = False
+) -> list[list[Call]]:
     """Sequences to start from: of recorded calls those that the loop can make.
 
     IUnknown's methods and arguments that the interface's types cannot carry are left out, and what is empty
-    then.
+    then.  Threads and switches only stay where they are `scheduled`.
     """
     inputs = {method.name: method.inputs for method in interface.calls}
 
@@ -423,4 +434,5 @@ def bases(sequences: Iterable[Iterable[Call]], interface: Interface) -> list[lis
         takes = inputs.get(call.method)
         return takes is not None and len(takes) == len(call.args) and all(map(fits, takes, call.args))
 
-    return [usable for calls in sequences if (usable := _plain(filter(possible, calls)))]
+    as_played = _timeless if scheduled else _plain
+    return [usable for calls in sequences if (usable := as_played(filter(possible, calls)))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fuzz.schedules import is_scheduled
 from fuzz.search import Played
 from fuzz.worker import unpack_calls
 from recorder.calls import Header, Trace
@@ -41,6 +42,7 @@ class Keeper:
             header = Header(
                 interface=self._interface,
                 target={"spec": self._spec},
+                scheduled=is_scheduled(calls),
                 provenance=mutated((), mutators, seed=self._seed, batch=played.number),
             )
             self.folder.write(name, dump_trace(Trace.from_calls(calls, header)))

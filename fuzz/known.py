@@ -21,8 +21,7 @@ __all__ = ["Pruned", "entry_of", "entry_of_trace", "prune"]
 
 def entry_of(found: Found, interface: Interface, today: date) -> Entry:
     """A campaign's finding as an entry."""
-    trace = Trace.from_calls(found.calls, Header(interface=interface))
-    return Entry.of(found.finding, trace, today, options=found.options)
+    return Entry.of(found.finding, found.trace(Header(interface=interface)), today, options=found.options)
 
 
 def entry_of_trace(trace: Trace, path: str, today: date, note: str = "") -> Entry:
@@ -35,7 +34,7 @@ def entry_of_trace(trace: Trace, path: str, today: date, note: str = "") -> Entr
     if level not in Level.__members__:
         raise TraceError(f"its finding has no level {level!r}", path=path)
     finding = Finding(number=0, level=Level[level], **facts)  # type: ignore[arg-type]
-    bare = Trace.from_calls(trace.calls, Header(interface=trace.interface))
+    bare = Trace.from_calls(trace.calls, Header(interface=trace.interface, scheduled=trace.header.scheduled))
     options = kept.get("options", ()) if isinstance(kept, Mapping) else ()
     return Entry.of(finding, bare, today, note=note, options=[str(option) for option in options])
 

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fuzz.buckets import Found
+from fuzz.minimise_schedule import Tried, minimise_schedule
+from fuzz.scheduled import Scheduled
+from fuzz.schedules import steps_in_order
 from fuzz.simpler import is_result, simpler, simplest
 from recorder.calls import Argument, Call, Trace
 from recorder.contract import contract_of, fits
@@ -61,41 +64,63 @@ def minimise_finding(
     timeout: float | None = None,
     max_tries: int = 5000,
     deadline: float | None = None,
+    scheduled: bool = False,
     took: Told = lambda finding, calls, run: None,
     met: Told = lambda finding, calls, run: None,
 ) -> list[Call]:
     """The shortest sequence on which the same finding shows: its bucket and its level stay.
 
-    `timeout` seconds are given to each try (None: as the player has it).  `took` is told of each step that goes
-    on from there, `met` of every other finding that shows on the way.
+    `timeout` seconds are given to each try (None: as the player has it).  `scheduled`: the threads of the calls
+    run at the same time, and their schedule becomes minimal, too.  `took` is told of each step that goes on from
+    there, the last time of what is given back, `met` of every other finding that shows on the way.
     """
+    left = max_tries
+    latest: list[Call] = []
+    as_entered: list[Call] = []
 
     units = longest_text(calls) if finding.oracle in SCALING else 0
 
-    def fails(candidate: list[Call]) -> bool:
+    def tried(candidate: list[Call]) -> Tried:
+        nonlocal left, latest, as_entered
         if longest_text(candidate) < units:  # what is seen of it is how it grows up to there
-            return False
+            return Tried(False)
+        left -= 1
         run = player.play(candidate, timeout=timeout)
+        entered = list(run.trace.calls) if scheduled else candidate  # as findings number them
         same: Finding | None = None
         for other in judge.findings(run):
             if other.bucket == finding.bucket and other.level == finding.level:
                 same = other
             else:
-                met(other, candidate, run)
+                met(other, entered, run)
         if same is not None:
-            took(same, candidate, run)
-        return same is not None
+            took(same, entered, run)
+            latest, as_entered = candidate, entered
+        return Tried(same is not None, steps_in_order(candidate, run.trace.calls, run.steps))
+
+    def fails(candidate: list[Call]) -> bool:
+        return tried(candidate).fails
 
     cut = calls[: finding.number + 1]
-    start = cut if len(cut) < len(calls) and fails(cut) else calls
-    return minimise(
-        start,
-        fails,
-        interface=player.interface,
-        thresholds=finding.oracle not in _TIMED,
-        max_tries=max_tries,
-        deadline=deadline,
-    )
+    calls = cut if len(cut) < len(calls) and fails(cut) else calls
+    timed = finding.oracle in _TIMED
+    while True:
+        before = calls
+        calls = minimise(
+            calls,
+            fails,
+            interface=player.interface,
+            thresholds=not timed,
+            max_tries=left if scheduled else max_tries,
+            deadline=deadline,
+        )
+        if scheduled and not timed:
+            calls = minimise_schedule(calls, tried, max_tries=left, deadline=deadline)
+        if not scheduled or timed or calls == before or left <= 0:
+            break
+    if latest and latest != calls:
+        fails(calls)
+    return as_entered if scheduled and latest == calls else calls
 
 
 _TIMED = ("hang", "slow")  # just enough work to fail would be too little the next time
@@ -124,14 +149,17 @@ def minimise_trace(
     """
     limits = limits or Limits()
     judge = Judge(contract_of(trace.interface), slow=slow)
-    calls = list(trace.calls)
+    scheduled = trace.header.scheduled
     others: dict[tuple[str, str, str], Found] = {}
 
     def met(other: Finding, seen: list[Call], run: Run) -> None:
-        others.setdefault(other.bucket, Found(other, seen, seen, 0.0, 0, f"minimising {origin}", run=run))
+        found = Found(other, seen, seen, 0.0, 0, f"minimising {origin}", run=run, scheduled=scheduled)
+        others.setdefault(other.bucket, found)
 
-    with Isolated(spec, trace.interface, limits=limits) as player:
+    with Isolated(spec, trace.interface, limits=limits) as isolated:
+        player: Player = Scheduled(isolated) if scheduled else isolated
         run = player.play(trace)
+        calls = list(run.trace.calls)
         findings = judge.findings(run)
         if run.unforced:
             raise TargetError(f"{origin}: its order cannot be kept on {spec}: {run.unforced}")
@@ -141,11 +169,14 @@ def minimise_trace(
         for other in findings:
             met(other, calls, run)
         moment = moment_of(limits.timeout) if finding.oracle == "hang" else None
-        minimal = minimise_finding(player, judge, finding, calls, timeout=moment, max_tries=max_tries, met=met)
+        minimal = minimise_finding(
+            player, judge, finding, calls, timeout=moment, max_tries=max_tries, scheduled=scheduled, met=met
+        )
         run = player.play(minimal)
         again = [f for f in judge.findings(run) if f.bucket == finding.bucket]
     others.pop(finding.bucket)
-    found = Found(again[0] if again else finding, minimal, calls, 0.0, 0, origin, flaky=not again, run=run)
+    shown = again[0] if again else finding
+    found = Found(shown, minimal, calls, 0.0, 0, origin, flaky=not again, run=run, scheduled=scheduled)
     return Minimised(found, list(others.values()))
 
 

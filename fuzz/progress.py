@@ -27,6 +27,7 @@ class CampaignOptions:
     corpus takes turns with the search, which finds at once what is near; else it comes first.  `tries`: how often
     a sequence is played that does not fail each time.  `cluster`: the address of the Dask scheduler on whose
     workers it searches (None: here).  `cover`: modules and packages whose code counts beside the target's own.
+    `threads`: of more than one, up to so many call at once, and their schedules are searched.
     """
 
     seed: int = 0
@@ -46,6 +47,7 @@ class CampaignOptions:
     corpus_share: float = 1.0
     tries: int = 10
     cover: tuple[str, ...] = ()
+    threads: int = 1
 
     @property
     def corpus_first(self) -> bool:

@@ -11,7 +11,7 @@ from fuzz.buckets import Found
 from fuzz.coverage import CoveredFile
 from fuzz.search import Known, Searcher, SearchPlan
 from fuzz.worker import pack_calls
-from recorder.calls import Call
+from recorder.calls import Call, Header
 from replayer.isolation import Isolated, Limits
 from replayer.player import PlayOptions
 from replayer.target import is_native_spec
@@ -50,4 +50,4 @@ def answers(plan: SearchPlan, found: Sequence[Found]) -> None:
     with Isolated(plan.spec, plan.interface, played, Limits(options.timeout, options.memory)) as player:
         for one in found[:_MOST_PLAYED]:
             if one.finding.oracle != "hang":
-                one.run = player.play(one.calls)
+                one.run = player.play(one.trace(Header(interface=plan.interface)))

@@ -29,7 +29,7 @@ from recorder.endings import give_in
 from recorder.interface import Type
 from replayer.handles import CLOSED, EventHandle
 from replayer.late import LateEffects
-from replayer.player import Journal, PlayOptions, play
+from replayer.player import Journal, PlayOptions, Run, play
 from replayer.scaling import LONG, longest_text, too_much, written
 from replayer.target import Target, TargetError, one_line
 
@@ -40,6 +40,7 @@ REFUSES = "refuses "  # how the signature of a failure that a call answered begi
 
 _QUICK = PlayOptions(main_thread=True, join_seconds=0.05, skip=("identity",))
 _STRICT = PlayOptions(main_thread=True, join_seconds=0.05)
+_SCHEDULED = PlayOptions(join_seconds=0.05, skip=("identity",), concurrent=True)
 _KNOWN_SECONDS = 0.05  # for a call that stands where calls have been stopped before
 _ROOM = 16 << 20  # bytes without which nothing that follows would tell anything
 _S_OK = 0
@@ -228,6 +229,19 @@ class Screen:
         """The same through the player, for calls on several threads."""
         return self._through_the_player(calls, _QUICK)
 
+    def scheduled(self, calls: list[Call]) -> tuple[str, Run]:
+        """The same for calls that are scheduled, with the run: first of all what was observed of it counts."""
+        self.returned = len(calls)
+        run = play(calls, self._target, _SCHEDULED)
+        return self._observed(run, calls) or self._answers(run), run
+
+    def _observed(self, run: Run, calls: list[Call]) -> str:
+        if not run.observations:
+            return ""
+        seen = run.observations[0]
+        methods = sorted({call.method for call in calls})  # where many places have a part in it, these tell more
+        return f"{seen.kind} at {seen.place} with {', '.join(methods)}"
+
     def strictly(self, calls: list[Call], journal: Journal, *, identity: bool) -> str:
         """The same for a native target; `identity`: also IUnknown's laws, which cost more than all the rest."""
         return self._through_the_player(calls, _STRICT if identity else _QUICK, journal)
@@ -235,6 +249,15 @@ class Screen:
     def _through_the_player(self, calls: list[Call], options: PlayOptions, journal: Journal | None = None) -> str:
         self.returned = len(calls)
         run = play(calls, self._target, options, journal)
+        if trouble := self._answers(run):
+            return trouble
+        if run.observations:
+            seen = run.observations[0]
+            return f"{seen.kind} at {seen.place}"
+        return ""
+
+    def _answers(self, run: Run) -> str:
+        """What is wrong with what the calls came to, by the first of them."""
         for _, call, outcome in run.trace.played:
             if outcome is None or outcome.kind is OutcomeKind.NOT_RUN:
                 continue
@@ -244,9 +267,6 @@ class Screen:
                 return trouble
             if outcome.elapsed_ns > self._slow_ns:
                 return f"slow in {call.method}"
-        if run.observations:
-            seen = run.observations[0]
-            return f"{seen.kind} at {seen.place}"
         return ""
 
     # --- what does not show in an answer ------------------------------------------------------------------------

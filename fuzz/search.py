@@ -211,6 +211,7 @@ class Searcher:
             "seed": options.seed,
             "slow": options.slow,
             "retained": options.retained,
+            "threads": options.threads,
             "cover": list(options.cover),
         }
         if self._lists is not None:

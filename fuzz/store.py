@@ -33,6 +33,7 @@ import msgpack
 from fuzz.buckets import Found, read_finding
 from fuzz.engine import bases
 from fuzz.progress import CampaignOptions, Progress
+from fuzz.schedules import is_scheduled
 from fuzz.search import Fresh, Played
 from fuzz.worker import pack_calls, unpack_kept
 from recorder.calls import Header, Trace
@@ -213,6 +214,7 @@ class CampaignFolder:
             header = Header(
                 interface=self.interface,
                 target={"spec": self.spec},
+                scheduled=is_scheduled(calls),
                 provenance={**made, "kept": self._kept, "feedback": pack(about)},
             )
             file = folder / f"{digest(calls, self.interface)}.tape"
@@ -329,7 +331,7 @@ def _corpus(
         if why := mismatch(trace.interface, interface):
             warn(f"{file}: {why}; it is left out")
             continue
-        if not (usable := bases([trace.calls], interface)):
+        if not (usable := bases([trace.calls], interface, scheduled=trace.header.scheduled)):
             continue
         facts = trace.header.provenance
         number, mutators, about = facts.get("kept"), facts.get("mutators"), facts.get("feedback")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fuzz.buckets import Found
 from fuzz.minimise import minimise_finding, moment_of
 from fuzz.progress import CampaignOptions, Progress
+from fuzz.scheduled import Scheduled, scheduled_trace
+from fuzz.schedules import is_scheduled
 from fuzz.screen import ALIKE
 from recorder.calls import Call, Trace
 from replayer.endurance import GAUGES
@@ -35,13 +37,14 @@ Bucket = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Failure:
-    """A finding and the sequence on which it was seen."""
+    """A finding and the sequence on which it was seen; `scheduled`: whose threads are played at the same time."""
 
     finding: Finding
     calls: list[Call]
     run: Run
     origin: str
     original: list[Call]
+    scheduled: bool = False
 
 
 class Triage:
@@ -87,11 +90,12 @@ class Triage:
             run, findings = played, self._judge.findings(played)
             if timeout is not None and self._has_new_hang(findings):
                 run, findings = self._look(trace)
-            self._take(findings, list(trace.calls), run, name)
+            scheduled = trace.header.scheduled
+            self._take(findings, list((run.trace if scheduled else trace).calls), run, name, scheduled=scheduled)
 
     def known(self, found: Found) -> bool:
         """Take over a failure of before, if it still fails; whether it does."""
-        player = self._player_for(found.finding)
+        player = self._player_for(found.finding, scheduled=found.scheduled)
         for _ in range(self._options.tries if found.flaky else 2):
             run = player.play(found.calls)
             if any(finding.bucket == found.finding.bucket for finding in self._judge.findings(run)):
@@ -107,10 +111,12 @@ class Triage:
 
     def suspect(self, calls: list[Call], origin: str) -> None:
         """Play a suspect alone; what fails then is a failure.  What does not fail again is only counted."""
+        scheduled = self._options.threads > 1 and is_scheduled(calls)
+        sequence = scheduled_trace(calls, self._player.interface) if scheduled else calls
         for _ in range(self._options.tries):
-            run, findings = self._look(calls)
-            if findings:
-                self._take(findings, calls, run, origin)
+            run, findings = self._look(sequence)
+            if findings:  # which number scheduled calls as they were entered
+                self._take(findings, list(run.trace.calls), run, origin, scheduled=scheduled)
                 return
         self._progress.unconfirmed += 1
 
@@ -134,10 +140,18 @@ class Triage:
     def _has_new_hang(self, findings: Iterable[Finding]) -> bool:
         return any(f.oracle == "hang" and f.bucket not in self.found for f in findings)
 
-    def _take(self, findings: Iterable[Finding], calls: list[Call], run: Run, origin: str) -> None:
+    def _take(
+        self,
+        findings: Iterable[Finding],
+        calls: list[Call],
+        run: Run,
+        origin: str,
+        *,
+        scheduled: bool = False,
+    ) -> None:
         """Count what is known, and minimise and keep what is not, and what that meets."""
         for finding in findings:
-            self._note(_Failure(finding, calls, run, origin, calls))
+            self._note(_Failure(finding, calls, run, origin, calls, scheduled))
         try:
             while self._waiting:
                 bucket, failure = next(iter(self._waiting.items()))
@@ -174,6 +188,7 @@ class Triage:
             failure.origin,
             run=failure.run,
             options=_replay_options(failure.finding, self._options),
+            scheduled=failure.scheduled,
         )
         if before := self.found.get(bucket):
             found.seconds, found.executions, found.count = before.seconds, before.executions, before.count + 1
@@ -200,7 +215,7 @@ class Triage:
     def _put_back(self, found: Found, failure: _Failure) -> None:
         """What is minimal does not fail again: chance had it.  The sequence as it was found may."""
         minimal, finding, run, tries = found.calls, found.finding, found.run, found.tries
-        found.calls = _lived(failure.finding, failure.calls)
+        found.calls = _lived(failure, failure.finding, failure.calls)
         self._fails_again(found, finding)
         if not found.failed:
             found.calls, found.finding, found.run, found.tries = minimal, finding, run, found.tries + tries
@@ -224,7 +239,7 @@ class Triage:
         """
         hang = finding.oracle == "hang"
         enough, most = (1, min(self._options.tries, _TRIES_OF_A_HANG)) if hang else (2, self._options.tries)
-        player, found.failed, found.tries = self._player_for(finding), 0, 0
+        player, found.failed, found.tries = self._player_for(finding, scheduled=found.scheduled), 0, 0
         while found.tries < max(most, enough) and not (found.failed == found.tries >= enough):
             if found.tries >= enough and self._is_over():
                 break
@@ -239,18 +254,19 @@ class Triage:
     def _is_over(self) -> bool:
         return self._ends is not None and time.monotonic() > self._ends
 
-    def _player_for(self, finding: Finding) -> Player:
+    def _player_for(self, finding: Finding, *, scheduled: bool) -> Player:
         """A player that shows a finding: one of growth shows only when a sequence is played over and over."""
-        return Repeating(self._player, _OFTEN) if finding.oracle in _GROWTH else self._player
+        player: Player = Repeating(self._player, _OFTEN) if finding.oracle in _GROWTH else self._player
+        return Scheduled(player) if scheduled else player
 
     def _shrink(self, failure: _Failure, found: Found, timeout: float | None) -> None:
         bucket, level = failure.finding.bucket, failure.finding.level
 
         def took(finding: Finding, candidate: list[Call], run: Run) -> None:
-            found.finding, found.calls, found.run = finding, _lived(finding, candidate), run
+            found.finding, found.calls, found.run = finding, _lived(failure, finding, candidate), run
 
         def met(other: Finding, candidate: list[Call], run: Run) -> None:
-            seen = _Failure(other, candidate, run, failure.origin, failure.original)
+            seen = _Failure(other, candidate, run, failure.origin, failure.original, failure.scheduled)
             known = self.found.get(other.bucket)
             if other.bucket == bucket and other.level < level:
                 raise _LowerLevel(seen)
@@ -260,13 +276,14 @@ class Triage:
                 self._note(seen)
 
         minimise_finding(
-            self._player_for(failure.finding),
+            self._player_for(failure.finding, scheduled=failure.scheduled),
             self._judge,
             failure.finding,
             failure.calls,
             timeout=timeout,
             max_tries=self._options.minimise_tries,
             deadline=self._ends,
+            scheduled=failure.scheduled,
             took=took,
             met=met,
         )
@@ -278,9 +295,10 @@ class Triage:
             self.deadly += [call for call in (found.calls[0], failure.calls[number]) if call not in self.deadly]
 
 
-def _lived(finding: Finding, calls: list[Call]) -> list[Call]:
-    """The calls that were made: none after the one that ended or hung the process."""
-    return calls[: finding.number + 1] if finding.oracle in _ENDS_PROCESS else calls
+def _lived(failure: _Failure, finding: Finding, calls: list[Call]) -> list[Call]:
+    """The calls that were made: none after the one that ended or hung the process, but on other threads."""
+    ended = finding.oracle in _ENDS_PROCESS and not failure.scheduled
+    return calls[: finding.number + 1] if ended else calls
 
 
 def _replay_options(finding: Finding, options: CampaignOptions) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from fuzz.again import TRIES, Again, Conditions
 from fuzz.baseline import Baseline
 from fuzz.buckets import Found
 from fuzz.progress import CampaignOptions, Summary
+from recorder.calls import Header
 from recorder.interface import Interface
 from replayer.endurance import GAUGES
 from replayer.oracles import Finding
@@ -151,7 +152,7 @@ def unseen_excuses(
             tries, seen = one.tries, None
             while seen is None and tries < TRIES and (deadline is None or time.monotonic() < deadline):
                 tries += 1
-                _, seen = again.tries_until(one.calls, conditions, pick, most=1)
+                _, seen = again.tries_until(one.trace(Header(interface=interface)), conditions, pick, most=1)
             if seen is None:
                 times = "time" if tries == 1 else "times"
                 excuses[one.name] = f"flaky: it did not show again when it was played {tries} {times}"

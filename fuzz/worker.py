@@ -15,6 +15,7 @@ from fuzz.engine import TRIES_SHIFT, Batch, Engine
 from fuzz.growth import SOME, due, left_in_python
 from fuzz.native import TAKEN_OVER, NativeBatches
 from fuzz.schedule import Kept
+from fuzz.thread_engine import ThreadEngine
 from fuzz.words import words_in
 from recorder.calls import Call, Handle
 from recorder.contract import Level
@@ -35,7 +36,7 @@ _words: list[str] = []  # that a native library knows
 def preload(config: dict[str, Any]) -> None:
     """Do once, in the process that workers are forked from, what takes long: a worker may not live long."""
     interface = Interface.from_description(config["interface"])
-    if not config["native"]:
+    if not config["native"] and config["threads"] == 1:  # marks would be steps of the target's code
         _start_coverage(config["spec"], config["cover"])
     load_target(config["spec"], interface)
     if config["spec"] in _coverage:
@@ -59,14 +60,16 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     """
     coverage = _coverage.get(config["spec"])
     interface = Interface.from_description(config["interface"])
-    engine = Engine(
-        load_target(config["spec"], interface),
-        _seeds,
-        seed=config["seed"],
-        slow=config["slow"],
-        coverage=coverage,
-        journal=journal,
-        retained=config["retained"],
+    about = {
+        "seed": config["seed"],
+        "slow": config["slow"],
+        "coverage": coverage,
+        "journal": journal,
+        "retained": config["retained"],
+    }
+    target, threads = load_target(config["spec"], interface), config["threads"]
+    engine = (
+        ThreadEngine(target, _seeds, threads=threads, **about) if threads > 1 else Engine(target, _seeds, **about)
     )
     worker = _Worker(engine, coverage, journal)
     make_room()
@@ -111,11 +114,13 @@ class _Worker:
 
     def batch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Play a batch, on a thread that is not the main one, as providers call."""
-        reply = self._told(self._played(request))
-        if request["growth"] and due(request["number"]):
+        batch = self._played(request)
+        reply = self._told(batch)
+        alone = self.engine.plays_alone(Level(request["level"]))
+        if request["growth"] and due(request["number"]) and alone:
             growing = _on_a_thread(lambda: self._growing(request), self._watch)
             reply["growing"] = [[pack_calls(calls), oracle] for calls, oracle in growing]
-        reply["worn"] = is_worn()
+        reply["worn"] = batch.worn or is_worn()
         return reply
 
     def _growing(self, request: dict[str, Any]) -> list[tuple[list[Call], str]]:
@@ -250,13 +255,13 @@ def _on_a_thread(work: Callable[[], _Result], wait: Callable[[threading.Thread],
 
 def pack_calls(calls: Iterable[Call]) -> list[Any]:
     """Calls as msgpack takes them, without their times; arguments are what `engine.bases` lets through."""
-    return [(call.method, call.args, call.thread) for call in calls]
+    return [(call.method, call.args, call.thread, *call.switches) for call in calls]
 
 
 def unpack_calls(packed: Iterable[Any]) -> list[Call]:
     return [
-        Call(method, tuple([Handle(*a) if a.__class__ is list else a for a in args]), thread)
-        for method, args, thread in packed
+        Call(method, tuple([Handle(*a) if a.__class__ is list else a for a in args]), thread, 0, tuple(switches))
+        for method, args, thread, *switches in packed
     ]
 
 

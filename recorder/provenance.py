@@ -129,7 +129,8 @@ def digest(calls: Iterable[Call], interface: Interface) -> str:
 
     sha = hashlib.sha256(f"{interface.iid}\n".encode())
     for call in calls:
-        line = json.dumps([call.thread, call.method, call.args], default=_bytes, separators=(",", ":"))
+        switches = [call.switches] if call.switches else []
+        line = json.dumps([call.thread, call.method, call.args, *switches], default=_bytes, separators=(",", ":"))
         sha.update(f"{line}\n".encode())
     return sha.hexdigest()[:_DIGEST]
 

@@ -21,7 +21,7 @@ __all__ = ["Concurrent", "play_concurrently", "play_in_order"]
 Made = Callable[[Instance, Call, int], Outcome]
 """Makes a call that has this number, and gives its outcome."""
 
-_latest: list[tuple[Target, SwitchPoints]] = []  # of the target that was played last: finding them takes long
+_points: dict[str, SwitchPoints] = {}  # by the target's spec: finding them takes long
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Concurrent:
 
     `events`: enters and leaves as they happened; a call's number is its turn of entry, a call that was never
     entered comes last, as not run.  `steps`: how many each call made, by number.  `given`: for each number the
-    place of the call in the sequence as it was given.
+    place of the call in the sequence as it was given.  `held`: a lock of the deadlock is held even now.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -38,6 +38,7 @@ class Concurrent:
     given: list[int] = field(default_factory=list)
     hand_overs: list[HandOver] = field(default_factory=list)
     deadlock: list[Stuck] = field(default_factory=list)
+    held: bool = False
     instance: Instance | None = None
 
     @property
@@ -105,7 +106,7 @@ def play_concurrently(
             scheduler.run({_Maker.THREAD: maker.make, **programs})
         quiet(maker.instance)
     played.instance = maker.instance
-    played.deadlock = scheduler.deadlock
+    played.deadlock, played.held = scheduler.deadlock, scheduler.is_held
     for place in sorted(place for places in left.values() for place in places):
         number = len(played.given)
         played.given.append(place)
@@ -206,8 +207,6 @@ class _Turn:
 
 
 def _points_for(target: Target) -> SwitchPoints:
-    if not _latest or _latest[0][0] is not target:
-        while _latest:
-            _latest.pop()[1].close()
-        _latest.append((target, SwitchPoints(target.owns)))
-    return _latest[0][1]
+    if target.spec not in _points:
+        _points[target.spec] = SwitchPoints(target.owns)
+    return _points[target.spec]

@@ -236,10 +236,8 @@ _PLACES: list[tuple[ModuleType, str, Any]] = [
     for name, value in vars(module).items()
     if id(value) in _STAND_INS
 ]
-_adopted: dict[str, ModuleType] = {}
-_looked: list[
-    tuple[Target, int]
-] = []  # the target whose modules were looked for last, and how many there were in all
+_adopted: set[str] = set()
+_looked: dict[str, int] = {}  # how many modules there were when a target's were looked for
 
 
 @contextlib.contextmanager
@@ -261,13 +259,13 @@ def in_force(target: Target) -> Iterator[None]:
 
 def _adopt(target: Target) -> None:
     """Put stand-ins into the target's modules: for what they have imported, and for locks that nobody holds."""
-    if _looked and _looked[0][0] is target and _looked[0][1] == len(sys.modules):
+    if _looked.get(target.spec) == len(sys.modules):
         return
-    _looked[:] = [(target, len(sys.modules))]
+    _looked[target.spec] = len(sys.modules)
     for name, module in list(sys.modules.items()):
-        if _adopted.get(name) is module or not target.owns(getattr(module, "__file__", None) or ""):
+        if name in _adopted or not target.owns(getattr(module, "__file__", None) or ""):
             continue
-        _adopted[name] = module
+        _adopted.add(name)
         _replace(module)
         for value in list(vars(module).values()):
             if isinstance(value, type) and value.__module__ == name:

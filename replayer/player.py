@@ -119,7 +119,8 @@ class Run:
 
     Of a process that died: `stack` is its Python stack, `report` what a sanitizer said of it; each "" if there
     is none.  Of scheduled calls: the trace has them in the order of entry, `schedule` says where the baton went,
-    `steps` how many each call made; of a deadlock `stack` has the stack of each thread.
+    `steps` how many each call made; of a deadlock `stack` has the stack of each thread, and `held` says that
+    a lock of it is held even now, so that another process should play the next run.
     """
 
     trace: Trace
@@ -128,6 +129,7 @@ class Run:
     report: str = ""
     schedule: tuple[HandOver, ...] = ()
     steps: tuple[int, ...] = ()
+    held: bool = False
 
     @property
     def unforced(self) -> str:
@@ -193,6 +195,7 @@ def _concurrent_run(trace: Trace, session: _Session, played: Concurrent) -> Run:
         "\n".join(f"Thread {s.thread}, waiting for {s.waits_for}:\n{s.stack}" for s in played.deadlock),
         schedule=tuple(played.hand_overs),
         steps=tuple(played.steps),
+        held=played.held,
     )
 
 

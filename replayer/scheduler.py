@@ -114,6 +114,7 @@ class Scheduler:
         self.current: Task | None = None
         self.hand_overs: list[HandOver] = []
         self.deadlock: list[Stuck] = []
+        self._wanted: list[Any] = []  # what the threads of the deadlock waited for
         self.now = 0.0  # virtual seconds
         self._owns = owns
         self._tracing = tracing
@@ -159,6 +160,11 @@ class Scheduler:
                 pass
             self.current = None
         Scheduler.active = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a lock of the deadlock is held though its threads have ended: who comes next may wait for it."""
+        return any(wanted.locked() for wanted in self._wanted if hasattr(wanted, "locked"))
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -338,7 +344,9 @@ class Scheduler:
     def _note_deadlock(self) -> None:
         """Nothing can go on: what of the calls is not over never will be."""
         if not self._ending and not self._calls_are_over():
-            self.deadlock = [self._seen(task) for task in self._tasks if not task.done]
+            stuck = [task for task in self._tasks if not task.done]
+            self.deadlock = [self._seen(task) for task in stuck]
+            self._wanted = [task.waits_for for task in stuck]
 
     def _park(self, task: Task) -> NoReturn:
         """The end of the run: the current thread waits for `close`, which ends it."""

@@ -145,7 +145,7 @@ def pack_run(run: Run, *, worn: bool = False) -> dict[str, Any]:
     seen = [list(asdict(seen).values()) for seen in run.observations]
     packed = {"trace": dump_trace(run.trace), "seen": seen, "worn": worn}
     if run.trace.header.scheduled:
-        packed |= {"schedule": run.schedule, "steps": run.steps, "stack": run.stack, "worn": bool(run.stack)}
+        packed |= {"schedule": run.schedule, "steps": run.steps, "stack": run.stack, "worn": worn or run.held}
     return packed
 
 

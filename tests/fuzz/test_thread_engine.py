@@ -1,0 +1,184 @@
+"""A search with threads: schedules of short programs, the same for a seed, found, kept and made minimal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sequences import CALLBACK, GOOD, calls
+
+from fuzz.buckets import read_finding
+from fuzz.campaign import Campaign
+from fuzz.cli import fuzz
+from fuzz.engine import Batch
+from fuzz.progress import CampaignOptions, Summary
+from fuzz.schedule import Kept
+from fuzz.schedules import changes, is_scheduled, threads_of
+from fuzz.store import CampaignFolder
+from fuzz.thread_engine import ThreadEngine
+from fuzz.worker import pack_calls, unpack_calls
+from recorder.calls import SYNC_EVENT, Call, Trace
+from recorder.contract import Level
+from recorder.provenance import digest
+from recorder.trace import read_trace
+from replayer.isolation import Isolated
+from replayer.target import load_target
+
+SEEDS = [calls(*GOOD), calls('Error(E_FAIL, "one")', "Progress(NULL, 1, 2)", "Done(handle(1), E_FAIL)")]
+LOCK_ORDER = "targets.threads.lock_order:Host"
+
+
+def engine(sample: str, seed: int = 0, threads: int = 2) -> ThreadEngine:
+    target = load_target(f"targets.threads.{sample}:Host", CALLBACK)
+    return ThreadEngine(target, [list(sequence) for sequence in SEEDS], threads=threads, seed=seed)
+
+
+def batches(made: ThreadEngine, count: int, level: Level = Level.HOSTILE, size: int = 24) -> Iterator[Batch]:
+    for number in range(count):
+        batch = made.run(number, level, size)
+        for kept in batch.fresh:
+            made.keep(kept)
+        yield batch
+
+
+# --- batches --------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_a_pure_function_of_the_seed() -> None:
+    one, other = (list(batches(engine("unlocked_pair", seed=3), 2)) for _ in range(2))
+
+    assert one == other
+    assert one != list(batches(engine("unlocked_pair", seed=4), 2))
+
+
+def test_a_sequence_of_a_batch_is_made_again() -> None:
+    made, again = engine("one_lock"), engine("one_lock")
+    sequences = dict(made.sequences(1, Level.HOSTILE, 30))
+
+    assert sorted(sequences) == [*range(30)]
+    for index in (0, 7, 12, 29):
+        assert again.sequence(1, Level.HOSTILE, 30, index) == sequences[index]
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_programs_of_several_threads_have_several_schedules(threads: int) -> None:
+    sequences = [sequence for _, sequence in engine("one_lock", threads=threads).sequences(0, Level.HOSTILE, 240)]
+    used = {len(threads_of(sequence)) for sequence in sequences}
+
+    assert used == {*range(2, threads + 1)}
+    assert sum(changes(sequence) > 0 for sequence in sequences) > 120
+    assert any(min(call.switches, default=0) < 0 for sequence in sequences for call in sequence)
+
+
+def test_levels_say_what_may_be_at_the_same_time() -> None:
+    made = engine("one_lock")
+    lenient = [sequence for _, sequence in made.sequences(0, Level.LENIENT, 60)]
+    conforming = [sequence for _, sequence in made.sequences(0, Level.CONFORMING, 60)]
+
+    assert not any(call.method in made.contract.terminal for sequence in lenient for call in sequence)
+    assert all(len(threads_of(sequence)) > 1 for sequence in lenient)
+    assert not any(map(is_scheduled, conforming))
+
+
+def test_what_kills_is_left_out() -> None:
+    made = engine("one_lock")
+    had = [sequence for _, sequence in made.sequences(0, Level.HOSTILE, 60)]
+    deadly = had[0][0]
+    made.avoid.add((deadly.method, deadly.args))
+
+    after = [sequence for _, sequence in made.sequences(0, Level.HOSTILE, 60)]
+    assert after and not any(call[:2] == deadly[:2] for sequence in after for call in sequence)
+
+
+def test_hand_overs_at_new_places_are_kept_and_built_on() -> None:
+    made = engine("snapshots")
+    fresh = [kept for batch in batches(made, 2) for kept in batch.fresh]
+
+    assert fresh and all(is_scheduled(kept.calls) for kept in fresh)
+    assert all(any(feature.startswith("hand-over ") for feature in kept.features) for kept in fresh)
+    told = engine("snapshots")
+    told.restore(fresh)
+    assert list(told.sequences(9, Level.HOSTILE, 24)) == list(made.sequences(9, Level.HOSTILE, 24))
+
+
+def test_switches_go_to_the_searching_process_and_back() -> None:
+    sequence = [Call("Progress", (None, 0, 1), 1, 0, (0, 4, -1)), Call("Done", (SYNC_EVENT, 0))]
+    packed = [[method, list(args), *rest] for method, args, *rest in pack_calls(sequence)]
+
+    assert unpack_calls([["Done", [[0], 0], 0]]) == sequence[1:]
+    assert unpack_calls(packed[:1]) == sequence[:1]
+
+
+def test_schedules_of_the_same_calls_are_told_apart() -> None:
+    one = Call("Progress", (None, 0, 1))
+    several = [one, one._replace(switches=(1,)), one._replace(switches=(2,)), one._replace(thread=1)]
+
+    assert len({digest([call], CALLBACK) for call in several}) == 4
+
+
+# --- campaigns ------------------------------------------------------------------------------------------------
+
+
+def search(folder: Path, seed: int, spec: str = LOCK_ORDER, runs: int = 100) -> Summary:
+    options = CampaignOptions(seed=seed, threads=2, max_runs=runs, max_time=None, exit_first=True)
+    return Campaign(spec, options=options, folder=folder).run()
+
+
+def test_a_deadlock_is_found_and_left_with_one_switch(tmp_path: Path) -> None:
+    summary = search(tmp_path, seed=1)
+    (found,) = summary.found
+
+    assert (found.finding.code, found.scheduled, found.flaky) == ("X14", True, False)
+    assert sorted(call.method for call in found.calls) == ["Error", "Progress"]
+    assert (threads_of(found.calls), changes(found.calls)) == ([0, 1], 1)
+    (path,) = summary.files.values()
+    trace = read_trace(path)
+    assert trace.header.scheduled and list(trace.calls) == found.calls
+    kept = read_finding(path)
+    assert (kept.scheduled, kept.calls, kept.original) == (True, found.calls, found.original)
+    with Isolated(LOCK_ORDER, CALLBACK) as player:
+        assert "deadlock" in {seen.kind for seen in player.play(trace).observations}
+        alone = Trace.from_calls(call._replace(switches=()) for call in found.calls)
+        assert not player.play(alone).observations
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
+    one, other = (search(tmp_path / name, seed=1) for name in ("a", "b"))
+
+    assert [found.calls for found in one.found] == [found.calls for found in other.found]
+    assert (one.progress.runs, one.progress.calls) == (other.progress.runs, other.progress.calls)
+
+
+def test_a_campaign_in_a_folder_keeps_its_schedules(tmp_path: Path) -> None:
+    options = CampaignOptions(seed=1, threads=2, max_runs=40, max_time=None)
+    program = [Call("Error", (-1, ""), 0, 0, (2,)), Call("Progress", (None, 0, 1), 1)]
+    with CampaignFolder.create(tmp_path / "c", LOCK_ORDER, (), options, CALLBACK) as store:
+        from fuzz.search import Played
+        from fuzz.worker import pack_kept
+
+        fresh = pack_kept(Kept(program, ["nest"], 0, ["hand-over x"]))
+        store.keep(Played(0, Level.HOSTILE, 1, fresh=[fresh]))
+    with CampaignFolder.open(tmp_path / "c", pytest.fail) as store:
+        assert store.options.threads == 2
+        assert [unpack_calls(entry[0]) for entry in store.fresh] == [program]
+
+
+# --- the command ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "x/y.so:make", "--threads", "2"], "x/y.so:make is a native one"),
+        (["--target", LOCK_ORDER, "--threads", "2", "--cover", "json"], "--cover guides the search"),
+        (["--target", LOCK_ORDER, "--threads", "5"], "not in the range 1<=x<=4"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(options: list[str], said: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(fuzz, [*options, "--findings", str(tmp_path / "f"), "--max-runs", "1"])
+
+    assert result.exit_code == 2 and said in result.output
+    assert not (tmp_path / "f").exists()
