@@ -21,7 +21,7 @@ __all__ = ["Concurrent", "play_concurrently", "play_in_order"]
 Made = Callable[[Instance, Call, int], Outcome]
 """Makes a call that has this number, and gives its outcome."""
 
-_points: dict[str, SwitchPoints] = {}  # by the target's spec: finding them takes long
+_latest: list[tuple[Target, SwitchPoints]] = []  # of the target that was played last: finding them takes long
 
 
 @dataclass
@@ -207,6 +207,8 @@ class _Turn:
 
 
 def _points_for(target: Target) -> SwitchPoints:
-    if target.spec not in _points:
-        _points[target.spec] = SwitchPoints(target.owns)
-    return _points[target.spec]
+    if not _latest or _latest[0][0] is not target:
+        while _latest:
+            _latest.pop()[1].close()
+        _latest.append((target, SwitchPoints(target.owns)))
+    return _latest[0][1]

@@ -236,8 +236,10 @@ _PLACES: list[tuple[ModuleType, str, Any]] = [
     for name, value in vars(module).items()
     if id(value) in _STAND_INS
 ]
-_adopted: set[str] = set()
-_looked: dict[str, int] = {}  # how many modules there were when a target's were looked for
+_adopted: dict[str, ModuleType] = {}
+_looked: list[
+    tuple[Target, int]
+] = []  # the target whose modules were looked for last, and how many there were in all
 
 
 @contextlib.contextmanager
@@ -259,13 +261,13 @@ def in_force(target: Target) -> Iterator[None]:
 
 def _adopt(target: Target) -> None:
     """Put stand-ins into the target's modules: for what they have imported, and for locks that nobody holds."""
-    if _looked.get(target.spec) == len(sys.modules):
+    if _looked and _looked[0][0] is target and _looked[0][1] == len(sys.modules):
         return
-    _looked[target.spec] = len(sys.modules)
+    _looked[:] = [(target, len(sys.modules))]
     for name, module in list(sys.modules.items()):
-        if name in _adopted or not target.owns(getattr(module, "__file__", None) or ""):
+        if _adopted.get(name) is module or not target.owns(getattr(module, "__file__", None) or ""):
             continue
-        _adopted.add(name)
+        _adopted[name] = module
         _replace(module)
         for value in list(vars(module).values()):
             if isinstance(value, type) and value.__module__ == name:

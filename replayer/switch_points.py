@@ -95,6 +95,19 @@ class SwitchPoints:
         finally:
             sys.settrace(before)
 
+    def close(self) -> None:
+        """There are no switch points any more; another one may have the interpreter's attention."""
+        tool, self._tool = self._tool, None
+        if tool is None:
+            return
+        monitoring: Any = getattr(sys, "monitoring")  # noqa: B009
+        for code in self._points:
+            monitoring.set_local_events(tool, code, 0)
+        monitoring.set_events(tool, 0)
+        for event in (monitoring.events.PY_START, monitoring.events.INSTRUCTION):
+            monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+
     # --- sys.settrace ---------------------------------------------------------------------------------------
 
     def _begins_traced(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:

@@ -134,3 +134,15 @@ def test_a_deadlock_is_seen_where_another_thread_comes_to_its_end_last() -> None
         "X14",
         "thread 1 at callback_under_lock.py:37 in Error waits for a lock that thread 1 holds",
     )
+
+
+def test_steps_are_counted_from_the_first_time_on_however_many_targets_came_before() -> None:
+    def steps(name: str) -> tuple[int, ...]:
+        target = load_target(f"targets.threads.{name}:Host", CALLBACK)
+        return play(together, target, PlayOptions(concurrent=True)).steps
+
+    together = [
+        call._replace(thread=n) for n, call in enumerate(calls("Progress(NULL, 1, 2)", 'Error(E_FAIL, "")'))
+    ]
+    first, second = ({name: steps(name) for name in (*WRONG, *CORRECT)} for _ in range(2))
+    assert first == second and first["lock_order"] == (7, 9)
