@@ -9,6 +9,7 @@ from recorder.callback import recording
 from recorder.calls import Trace
 from recorder.errors import TraceError
 from recorder.provenance import captured
+from recorder.redaction import Redaction
 from recorder.samples import mail_folders
 from recorder.trace import read_trace
 from recorder.writer import live_header
@@ -31,8 +32,13 @@ SCENARIOS = {
 }
 
 
-def capture_scenarios(folder: Path, *, overwrite: bool = False) -> Iterator[tuple[Path, int]]:
-    """Run and record each scenario; gives (path, number of calls).  Raises TraceError if a file exists."""
+def capture_scenarios(
+    folder: Path, *, overwrite: bool = False, redact: str | None = None
+) -> Iterator[tuple[Path, int]]:
+    """Run and record each scenario; gives (path, number of calls).  Raises TraceError if a file exists.
+
+    `redact`: how the words are taken out of the traces (a `recorder.redaction.Mode`'s value); None: they stay.
+    """
     for name, provider in SCENARIOS.items():
         path = folder / f"{name}.tape"
         if path.exists():
@@ -42,7 +48,8 @@ def capture_scenarios(folder: Path, *, overwrite: bool = False) -> Iterator[tupl
         header = live_header(
             provenance=captured(provider=f"{provider.__module__}:{provider.__name__}", scenario=name),
         )
-        with recording(SendReceiveDialog(), path, header=header) as callback:
+        without = Redaction(redact) if redact else None
+        with recording(SendReceiveDialog(), path, header=header, redact=without) as callback:
             provider(callback)
         trace: Trace = read_trace(path)
         yield path, len(trace.calls)

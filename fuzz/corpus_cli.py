@@ -20,6 +20,7 @@ from fuzz.merge import trim as trim_all
 from recorder.errors import SynctapeError
 from recorder.interfaces import find_interface
 from recorder.provider import current_folder_importable
+from recorder.redact_cli import Redactable, redact_option
 from recorder.report_files import shown
 from recorder.trace import write_trace
 from replayer.cli import stoppable
@@ -60,16 +61,17 @@ def import_captures(captures: tuple[str, ...], output: str, force: bool) -> None
     click.echo(f"{len(traces)} traces, {sum(len(t.calls) for _, t in traces)} calls: {folder}")
 
 
-@corpus.command()
+@corpus.command(cls=Redactable)
 @click.option("-o", "--output", required=True, type=click.Path(), help="Folder for the traces.")
 @click.option("--force", is_flag=True, help="Replace traces of the same name.")
-def capture(output: str, force: bool) -> None:
+@redact_option
+def capture(output: str, force: bool, redact: str | None) -> None:
     """Capture the mail-folder provider's runs anew: each scenario really synchronises generated mail."""
     from fuzz.corpora import capture_scenarios
 
     folder = Path(output)
     make_folder(folder)
-    for path, calls in capture_scenarios(folder, overwrite=force):
+    for path, calls in capture_scenarios(folder, overwrite=force, redact=redact):
         click.echo(f"{path}  {calls} calls")
 
 

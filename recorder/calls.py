@@ -145,14 +145,17 @@ class Thread(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TraceDamage:
-    """Where and why reading stopped: everything before `offset` (bytes) is sound, `events` of it were read."""
+    """Where and why reading stopped: everything before `offset` (bytes) is sound, `events` of it were read.
+
+    An `offset` of 0 is none: files in the middle of a session are missing, and what is left was read to its end.
+    """
 
     offset: int
     reason: str
     events: int = 0
 
     def __str__(self) -> str:
-        return f"{self.reason} at byte {self.offset}, after {self.events} events"
+        return f"{self.reason} at byte {self.offset}, after {self.events} events" if self.offset else self.reason
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def trim(*, path: str, output: str, calls: str | None, force: bool, selection: S
     first, last = (0, None) if calls is None else parse_calls(calls)
     _check_free(output, force)
     trace = TraceInput(path)
-    part = trimmed(trace, first, last, selection)
-    write_trace(part, output, overwrite=force)
+    others: list[tuple[int, bytes]] = []
+    part = trimmed(trace, first, last, selection, others)
+    write_trace(part, output, overwrite=force, others=others)
     if trace.damage:
         complain(f"warning: {path}: {trace.damage}; the calls are from before it")
     kept = part.header.provenance["trimmed"]

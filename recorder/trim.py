@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgpack
+
 from recorder.calls import Enter, Event, Leave, Trace, pair
 from recorder.selection import Selection, SelectionError
 from recorder.trace_input import TraceInput
@@ -32,8 +34,18 @@ def parse_calls(text: str) -> tuple[int, int | None]:
     return first, last
 
 
-def trim(trace: TraceInput, first: int = 0, last: int | None = None, selection: Selection | None = None) -> Trace:
-    """Calls `first` to `last` (None: the end) that the selection takes.  Raises SelectionError for none at all."""
+def trim(
+    trace: TraceInput,
+    first: int = 0,
+    last: int | None = None,
+    selection: Selection | None = None,
+    others: list[tuple[int, bytes]] | None = None,
+) -> Trace:
+    """Calls `first` to `last` (None: the end) that the selection takes.  Raises SelectionError for none at all.
+
+    `others` takes the packed records of kinds that this version does not know, each with how many events of the
+    part stand before it: they are kept, since nobody knows what they belong to.
+    """
     kept: dict[int, int] = {}  # number in the whole trace -> number in the part
     total = 0
     with trace.source() as source:
@@ -46,15 +58,23 @@ def trim(trace: TraceInput, first: int = 0, last: int | None = None, selection: 
     if not kept:
         raise SelectionError(f"{trace.path}: none of its {total} calls is chosen")
     events: list[Event] = []
-    with trace.source() as source:
+    skipped: list[Any] = []
+    unknown: list[tuple[int, bytes]] = []
+    with trace.source(skipped.append) as source:
         for event in source.events():
+            if skipped:
+                unknown += [(len(events), msgpack.packb(record)) for record in skipped]
+                skipped.clear()
             if event.number not in kept:
                 continue
             if isinstance(event, Enter):
                 events.append(Enter(kept[event.number], event.call))
             else:
                 events.append(Leave(kept[event.number], event.outcome))
+        unknown += [(len(events), msgpack.packb(record)) for record in skipped]
         header, threads, damage = source.header, tuple(source.threads), source.damage
+    if others is not None:
+        others += unknown
     trimmed: dict[str, Any] = {"of": total, "kept": len(kept), "first": min(kept), "last": max(kept)}
     if before := header.provenance.get("trimmed"):
         trimmed["before"] = before

@@ -1,29 +1,20 @@
 """A sync on a bar of alive-progress: `synctape fuzz --target alive_host:Host`."""
 
 from contextlib import ExitStack
-from typing import Any
+from weakref import finalize
 
+from adapter import Adapter
 from alive_progress import alive_bar
-from drained_terminal import DrainedTerminal
-
-TERMINAL = DrainedTerminal()
+from terminal import screen
 
 
-class Host:
+class Host(Adapter):
     def __init__(self) -> None:
-        self.open = ExitStack()
-        bar = alive_bar(manual=True, file=TERMINAL.file, force_tty=True, enrich_print=False, refresh_secs=0.01)
-        self.bar = self.open.enter_context(bar)
+        opened = ExitStack()
+        options = {"manual": True, "force_tty": True, "enrich_print": False, "refresh_secs": 0.01}
+        self.bar = opened.enter_context(alive_bar(file=screen(), **options))
+        self.tell, self.end = self.bar.title, finalize(self, opened.close)
 
-    def Progress(self, text: str | None, index: int, index_max: int) -> None:
+    def show(self, text: str, index: int, index_max: int) -> None:
         self.bar.text(text)
         self.bar(index / index_max if index_max else 0.0)
-
-    def Error(self, result: int, text: str | None) -> None:
-        self.bar.title(text)
-
-    def Done(self, event: Any, result: int) -> None:
-        self.open.close()
-
-    def __del__(self) -> None:
-        self.open.close()

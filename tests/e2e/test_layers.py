@@ -81,6 +81,8 @@ def test_what_starts_fast_imports_little(statement: str, unwanted: tuple[str, ..
         "diff",
         "trim",
         "edit",
+        "redact",
+        "watch",
         "replay",
         "export",
         "explain",

@@ -94,6 +94,20 @@ def test_the_scenarios_can_be_captured_anew(tmp_path: Path) -> None:
         assert trace.header.provenance["provider"].startswith("recorder.samples.mail_folders:")
 
 
+@pytest.mark.parametrize(("option", "mode"), [("--redact", "texts"), ("--redact=strict", "strict")])
+def test_they_can_be_captured_without_their_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, mode: str
+) -> None:
+    monkeypatch.setattr("fuzz.corpora.SCENARIOS", {"mail_succeeds": SCENARIOS["mail_succeeds"]})
+    done = CliRunner().invoke(corpus, ["capture", option, "-o", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0
+    trace, shipped = load(tmp_path / "mail_succeeds.tape"), load(folder() / "captured" / "mail_succeeds.tape")
+    assert trace.header.redaction == mode
+    texts = {text for call in shipped.calls for text in call.args if isinstance(text, str) and text}
+    assert texts and texts.isdisjoint(text for call in trace.calls for text in call.args)
+    assert [call.method for call in trace.calls] == [call.method for call in shipped.calls]
+
+
 def test_capturing_leaves_what_is_there_unless_told(tmp_path: Path) -> None:
     (tmp_path / "mail_succeeds.tape").write_bytes(b"mine")
     with pytest.raises(TraceError, match="exists already"):

@@ -263,6 +263,17 @@ def test_calls_can_be_chosen_in_other_ways_too(run: Path) -> None:
     assert read_trace("b.tape").played[1].outcome is None
 
 
+def test_a_part_keeps_what_later_versions_wrote(run: Path) -> None:
+    later = [(place, msgpack.packb([9, place])) for place in (0, 2, 3, 8)]
+    run.write_bytes(dump_trace(read_trace(run), later))
+    assert invoke("trim", run, "--calls", "1..2", "-o", "a.tape").exit_code == 0
+    kept: list[Any] = []
+    with TraceInput("a.tape").source(kept.append) as source:
+        events = [len(kept) for _ in source.events()]
+    assert [place for _, place in kept] == [0, 2, 3, 8]
+    assert events == [2, 3, 3, 3]
+
+
 def test_what_cannot_be_trimmed(run: Path) -> None:
     assert "say which calls to keep" in invoke("trim", run, "-o", "a.tape").stderr
     result = invoke("trim", run, "--calls", "4..", "-o", "a.tape")
