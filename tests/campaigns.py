@@ -13,12 +13,13 @@ from fuzz.coverage import CoveredFile
 from fuzz.html_report import CampaignReport, campaign_report
 from fuzz.instrument import Site
 from fuzz.progress import CampaignOptions, Progress, Summary
-from recorder.calls import NOT_RUN, Call, Header, Outcome, OutcomeKind, Trace
+from recorder.calls import NOT_RUN, Call, Enter, Header, Leave, Outcome, OutcomeKind, Trace
 from recorder.interface import Interface
 from replayer.oracles import Finding
 from replayer.player import Run
+from replayer.scheduler import HandOver
 
-__all__ = ["HOSTILE", "RAISED", "SOURCE", "campaign", "found", "hostile_report", "report"]
+__all__ = ["HOSTILE", "RAISED", "SOURCE", "campaign", "found", "found_scheduled", "hostile_report", "report"]
 
 SOURCE = "def f(x):\n    if x:\n        return 1\n    return 2\n"
 
@@ -64,6 +65,16 @@ RAISED = found(
         NOT_RUN,
     ],
 )
+
+
+def found_scheduled() -> Found:
+    """A failure whose second call came in the middle of its first, which gave way at a line of the target."""
+    one, two = calls('t0 Progress("a", 1, 2) @4', "t1 Done(NULL, S_OK)")
+    failing = found(one, two, number=1, method="Done")
+    events = (Enter(0, one), Enter(1, two), Leave(1, Outcome()), Leave(0, Outcome()))
+    over = HandOver(0, 4, "gauge.py:2 in Progress", 1, "change", "self.done < 1")
+    failing.run = Run(Trace(Header(scheduled=True), events), schedule=(over,))
+    return failing
 
 
 HOSTILE = "\ud83d</script><img src=x onerror=alert(1)>\u202e\0\x1b]8;;http://x\x07'\"&lt;{{7*7}}<!--"

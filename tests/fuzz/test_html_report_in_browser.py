@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaigns import RAISED, SOURCE, campaign, found, hostile_report
+from campaigns import RAISED, SOURCE, campaign, found, found_scheduled, hostile_report
 from click.testing import CliRunner
 from sequences import CALLBACK, calls
 
@@ -217,6 +217,19 @@ def test_failures_and_calls_are_reached_with_the_keyboard(browser: Open) -> None
     assert not one(page, "#tip").is_displayed()
     press(page, "ENTER")
     assert one(page, f"#{made[1].get_attribute('data-row')} dl").is_displayed()
+
+
+def test_a_schedule_is_drawn_and_its_switches_lie_in_their_call(browser: Open, tmp_path: Path) -> None:
+    page = browser(campaign_report(campaign(found_scheduled()), "host:Host", CampaignOptions(), CALLBACK, ()))
+    outer, inner = (call.rect for call in every(page, ".lanes .call > rect:first-child"))
+    switch = one(page, ".lanes .switch circle").rect
+    assert outer["x"] < switch["x"] < inner["x"] < inner["x"] + inner["width"] < outer["x"] + outer["width"]
+    assert outer["y"] <= switch["y"] < outer["y"] + outer["height"] < inner["y"]
+    point_at(page, one(page, ".lanes .call.failing"))
+    assert "Done(NULL, S_OK)" in one(page, "#tip").text
+    assert one(page, ".switches code").text == "self.done < 1"
+    width, _ = photograph(page, tmp_path / "schedule.png")
+    assert width == 1280
 
 
 def test_a_chart_tells_its_values(browser: Open) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 
-from campaigns import found, report
-from sequences import calls
+from campaigns import found_scheduled, report
 
 from fuzz.html_report import to_html
 from fuzz.markup import Element
 from fuzz.schedule_lanes import schedule_lanes, switch_list
 from fuzz.swim_lanes import LaneCall
-from recorder.calls import Enter, Header, Leave, Outcome, Trace
-from replayer.lanes import Lanes, Moment, Turn, lanes_of
-from replayer.player import Run
-from replayer.scheduler import HandOver
+from replayer.lanes import Lanes, Moment, Turn
 
 SWITCH = Moment(Turn.SWITCH, 0, 0, 0, 1, 4, "gauge.py:2 in Progress", "self.done < 1", "change")
 MET = Lanes(
@@ -87,15 +83,7 @@ def test_a_nested_call_is_drawn_below_the_one_around_it_and_one_without_an_end_g
 
 
 def test_the_report_of_a_campaign_draws_a_failure_s_schedule() -> None:
-    one, two = calls('t0 Progress("a", 1, 2) @4', "t1 Done(NULL, S_OK)")
-    events = (Enter(0, one), Enter(1, two), Leave(1, Outcome()), Leave(0, Outcome()))
-    failing = found(one, two, number=1, method="Done")
-    failing.run = Run(
-        Trace(Header(scheduled=True), events),
-        schedule=(HandOver(0, 4, "gauge.py:2 in Progress", 1, "change", "self.done < 1"),),
-    )
-    assert failing.run is not None and lanes_of(failing.run) is not None
-    page = to_html(report(failing))
+    page = to_html(report(found_scheduled()))
     assert page.count('class="switch"') == 1 and 'aria-label="2 calls on 2 threads, 1 switches"' in page
     assert re.search(
         r'<ol class="switches"><li>t0, call 0, gives way .*<code>self.done &lt; 1</code></li></ol>', page
