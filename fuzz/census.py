@@ -14,6 +14,7 @@ from recorder.contract import Contract, Level, Monitor, contract_of
 from recorder.interface import Interface, Type
 from recorder.provenance import digest
 from replayer.corpus import Corpus, Member
+from replayer.order import overlaps
 
 __all__ = ["Census", "Protocol", "Spread", "census", "duplicates"]
 
@@ -140,11 +141,16 @@ def census(corpus: Corpus) -> Census:
 
 
 def duplicates(members: Iterable[Member]) -> list[list[Member]]:
-    """Members in groups, in order: the same calls on the same interface, kept for the same finding or for none."""
-    groups: dict[tuple[str, str], list[Member]] = defaultdict(list)
+    """Members in groups, in order: the same calls on the same interface, kept for the same finding or for none.
+
+    Calls that met in another way are not the same.
+    """
+    groups: dict[tuple[object, ...], list[Member]] = defaultdict(list)
     for member in members:
         trace = member.trace
-        groups[digest(trace.calls, trace.interface), _finding(trace)].append(member)
+        switches = tuple(call.switches for call in trace.calls) if trace.header.scheduled else ()
+        order = tuple((e.number, isinstance(e, Enter)) for e in trace.events) if overlaps(trace.events) else ()
+        groups[digest(trace.calls, trace.interface), _finding(trace), switches, order].append(member)
     return list(groups.values())
 
 

@@ -15,7 +15,8 @@ from recorder.calls import Call, Header, Trace
 from recorder.interface import Interface, Method
 from recorder.interfaces import IUNKNOWN
 from recorder.provenance import captured
-from recorder.trace import dump_trace
+from recorder.text import from_text
+from recorder.trace import dump_trace, write_trace
 from replayer.corpus import read_corpus
 
 OTHER = Interface("IOther", "{0002031f-0000-0000-c000-0000000000aa}", (Method("Go", ()),), base=IUNKNOWN)
@@ -80,6 +81,32 @@ def test_duplicates_damage_and_what_is_no_trace_are_named(found: Census) -> None
     assert Path(path).name == "torn.tape" and "ends without an end record" in damage
     ((path, reason),) = found.unreadable
     assert Path(path).name == "bad.tape" and reason.startswith("is not a synctape trace")
+
+
+def test_calls_that_meet_in_another_way_are_no_duplicates(tmp_path: Path) -> None:
+    apart = "t0 Progress(NULL, 1, 2)\nt1 Progress(NULL, 2, 2)\n"
+    texts = {
+        "apart": apart,
+        "at once": "scheduled: true\n" + apart,
+        "in the middle": "scheduled: true\n" + apart.replace("1, 2)", "1, 2) @3"),
+        "later": "scheduled: true\n" + apart.replace("1, 2)", "1, 2) @4"),
+        "around": apart.replace("1, 2)", "1, 2) ...") + "#0 -> S_OK\n",
+        "crossing": apart.replace("2)", "2) ...") + "#0 -> S_OK\n#1 -> S_OK\n",
+        "again": "scheduled: true\n" + apart.replace("1, 2)", "1, 2) @3"),
+    }
+    for name, text in texts.items():
+        write_trace(from_text("synctape 1\n" + text), tmp_path / f"{name}.tape")
+    groups = [
+        [Path(member.name).stem for member in group] for group in duplicates(read_corpus([tmp_path]).members)
+    ]
+    assert sorted(groups) == [
+        ["again", "in the middle"],
+        ["apart"],
+        ["around"],
+        ["at once"],
+        ["crossing"],
+        ["later"],
+    ]
 
 
 def test_a_trace_that_was_kept_for_a_finding_is_no_duplicate(tmp_path: Path) -> None:

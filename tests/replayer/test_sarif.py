@@ -12,6 +12,7 @@ from typing import Any
 
 import fastjsonschema
 import pytest
+from campaigns import found_scheduled
 from sequences import calls, trace
 
 from recorder.calls import Header, Trace
@@ -164,6 +165,13 @@ def test_each_thread_has_its_flow_and_the_order_is_kept(write: Write) -> None:
         ("t0", [1, 3]),
         ("t1", [2, 4]),
     ]
+
+
+def test_where_threads_met_the_schema_takes_their_flows_too(write: Write) -> None:
+    finding, run = found_scheduled().finding, found_scheduled().run
+    written = write(Verdict("a.tape", Status.FAILED, (finding,), run=run))
+    flows = written["results"][0]["codeFlows"][0]["threadFlows"]
+    assert [[step["executionOrder"] for step in flow["locations"]] for flow in flows] == [[1, 2, 5], [3, 4]]
 
 
 def test_levels_and_what_does_not_count(write: Write) -> None:
