@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 from recorder.calls import NOT_RUN, Call, Enter, Event, Leave, Outcome
 from replayer.cooperative import in_force
@@ -16,7 +15,7 @@ from replayer.scheduler import HandOver, Scheduler, Stuck, closing, prepare
 from replayer.switch_points import SwitchPoints
 from replayer.target import Instance, Target, TargetError
 
-__all__ = ["Concurrent", "play_concurrently", "play_in_order"]
+__all__ = ["Concurrent", "play_concurrently"]
 
 Made = Callable[[Instance, Call, int], Outcome]
 """Makes a call that has this number, and gives its outcome."""
@@ -115,58 +114,6 @@ def play_concurrently(
     return played
 
 
-def play_in_order(
-    target: Target, calls: Sequence[Call], order: Sequence[int], make: Made, picture: Callable[[Any], Any]
-) -> tuple[list[Outcome | None], Any]:
-    """Make the calls on a fresh instance one after the other, in an order of their numbers, each on its thread.
-
-    Gives the outcomes by the calls' numbers (None: it was not made, or waits for what never comes) and what
-    `picture` gives of the instance's object in the end.  Raises TargetError if the target gives no instance.
-    """
-    outcomes: list[Outcome | None] = [None] * len(calls)
-    shown: list[Any] = []
-    turn = iter(order)
-    programs: dict[int, Callable[[], object]] = {}
-    scheduler = Scheduler(target.owns)
-    maker = _Maker(target, scheduler)
-    prepare([_Maker.THREAD, *(calls[number].thread for number in order)])
-    with in_force(target):
-        waiting = {thread: _Turn() for thread in {calls[number].thread for number in order}}
-
-        def pass_on() -> None:
-            """Whoever makes the next call has his turn."""
-            following = next(turn, None)
-            for thread, own in waiting.items():
-                own.number = following if following is not None and calls[following].thread == thread else None
-                own.over = following is None
-                scheduler.wake(own)
-
-        def program(thread: int) -> None:
-            own = waiting[thread]
-            maker.wait()
-            while True:
-                while own.number is None and not own.over:
-                    scheduler.wait(own)
-                if own.number is None:
-                    return
-                number = own.number
-                own.number = None
-                before = scheduler.begin(number)
-                outcomes[number] = make(maker.instance, calls[number], number)._replace(elapsed_ns=0)
-                scheduler.end(before)
-                pass_on()
-
-        for thread in waiting:
-            programs[thread] = functools.partial(program, thread)
-        with closing(scheduler):
-            pass_on()
-            scheduler.run({_Maker.THREAD: maker.make, **programs})
-            shown.append(picture(maker.instance.object))
-        maker.instance.close()
-        maker.instance.handles.release()
-    return outcomes, shown[0]
-
-
 class _Maker:
     """Makes the instance, on a thread of the schedule, so that threads which that starts are scheduled, too."""
 
@@ -194,16 +141,6 @@ class _Maker:
 
     def __str__(self) -> str:
         return "the instance"
-
-
-class _Turn:
-    """Whose turn it is."""
-
-    number: int | None = None
-    over = False
-
-    def __str__(self) -> str:
-        return "its turn"
 
 
 def _points_for(target: Target) -> SwitchPoints:

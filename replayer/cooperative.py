@@ -20,7 +20,7 @@ from typing import Any
 from replayer.scheduler import Task, running
 from replayer.target import Target
 
-__all__ = ["Lock", "RLock", "in_force"]
+__all__ = ["Lock", "RLock", "Sleep", "in_force"]
 
 _real_lock = _thread.allocate_lock
 _real_rlock = threading.RLock
@@ -143,7 +143,7 @@ def _make_rlock(*args: Any, **kwargs: Any) -> RLock:
     return RLock()
 
 
-class _Sleep:
+class Sleep:
     def __str__(self) -> str:
         return "the end of a sleep"
 
@@ -155,7 +155,7 @@ def _sleep(seconds: float, /) -> None:
         return
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")
-    scheduler.wait(_Sleep(), seconds, why="sleep")
+    scheduler.wait(Sleep(), seconds, why="sleep")
 
 
 _real_sleep, _real_monotonic, _real_time, _real_counter = time.sleep, time.monotonic, time.time, time.perf_counter

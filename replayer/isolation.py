@@ -329,6 +329,8 @@ class Isolated(_Closing):
 
     def _died(self, trace: Trace, death: Death) -> Run:
         phase, number = death.position
+        if phase >= Phase.JUDGING:
+            phase, death = Phase.ENDING, replace(death, position=(Phase.ENDING, number))
         if phase == Phase.ASKING and trace.calls:
             ended = "crashed" if death.kind is OutcomeKind.CRASHED else "hung"
             seen = Observation("identity", number, f"QueryInterface {ended}: {death.detail}", code="H1")

@@ -30,8 +30,8 @@ EXACT = 12  # calls that overlap, directly or through others
 _PLAYS = 600_000  # enough for 12 calls that overlap on four threads: 12! / (3!)^4 = 369,600 orders
 _PLAYS_BEYOND = 5_000  # where more of them overlap
 _CONFIRMED = 1_000  # orders up to which pictures are never believed to show all
-_PLAYS_LEFT_OUT = 2_000  # to find out whether an update was lost
-_LEFT_OUT = 2  # updates that are lost at once
+_PLAYS_LEFT_OUT = 1_000  # to find out whether an update was lost
+_LEFT_OUT = 4  # updates that are lost at once
 _FINALS = 64  # different ends of orders that are remembered, to tell what is wrong
 
 ANY = object()
@@ -62,6 +62,13 @@ class Game(Protocol):
 
     def look(self) -> Look:
         """As the instance looks now."""
+
+    def end(self) -> Look:
+        """As it looks when nothing goes on any more; no call is made after that."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a call waited for something until its own limit came: what it says then is no evidence."""
 
     def close(self) -> None:
         """The instance is not needed any more."""
@@ -394,11 +401,16 @@ class _Search:
         expected = self.history.answers[number]
         if expected is ANY or answer == expected:
             return True
-        self.unanswered.setdefault(number)
+        if game.doubtful:
+            self.stuck = True
+        else:
+            self.unanswered.setdefault(number)
         return False
 
     def _ends_well(self, game: Game, order: tuple[int, ...]) -> bool:
-        shown = game.look().shown
-        if len(self.ends) < _FINALS:
+        shown = game.end().shown
+        if game.doubtful:
+            self.stuck = True
+        elif len(self.ends) < _FINALS:
             self.ends.setdefault(shown, order)
         return shown == self.history.shown

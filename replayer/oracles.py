@@ -46,6 +46,8 @@ class Finding:
     def bucket(self) -> tuple[str, str, str]:
         """Findings with one code, method and place in the target are one bug."""
         place = self.place or _shape(self.message)
+        if self.oracle in _BY_WHAT:  # where threads came between each other is chance
+            place = _shape(self.message.partition(":")[0])
         if self.oracle in _ANYWHERE:  # where in its loop it was stopped is chance
             place = _LINE.sub(" in ", place)
         return (self.code, self.method, place)
@@ -75,6 +77,7 @@ def _digest(*parts: str) -> str:
 
 
 _ANYWHERE = ("hang", "memory")
+_BY_WHAT = ("lost-update", "linearizability")
 _MOVES = re.compile(r":\d+(?= in |$)|\+0x[0-9a-f]+")  # a line, or an offset into a library
 _LINE = re.compile(r":\d+ in ")
 

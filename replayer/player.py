@@ -17,12 +17,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from recorder.calls import NOT_RUN, Argument, Call, Handle, Opaque, Outcome, OutcomeKind, Trace
+from recorder.calls import NOT_RUN, Argument, Call, Handle, Leave, Opaque, Outcome, OutcomeKind, Trace
 from recorder.contract import contract_of, fits
 from recorder.endings import fault_text, give_in
 from recorder.interface import Method, Parameter, Type
@@ -34,14 +34,17 @@ from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
 from replayer.holding import Holding
 from replayer.identity import Breach
+from replayer.judgement import judged
 from replayer.late import LateEffects
 from replayer.native_threads import can_overlap, play_natively, plays_needed, stepping_here
 from replayer.occasions import occasions
 from replayer.order import Order, OrderError, is_ordered, with_outcomes
 from replayer.ordered import InOrder, Threads
 from replayer.scheduler import Abandoned, HandOver, Stuck
+from replayer.sequential import Sequential
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
+from replayer.visible import look_at
 
 __all__ = ["Journal", "Observation", "Phase", "PlayOptions", "Run", "play"]
 
@@ -66,6 +69,7 @@ class Phase(enum.IntEnum):
     KNOWN = 5  # a campaign's sequence is played that was played before; the number is its own
     WAITING = 16  # for the call's time, counting up from here
     ORDERED = 1 << 32  # calls in a recorded order: so many borders have been passed, counting up from here
+    JUDGING = 1 << 33  # calls that ran at the same time are made one after the other, counting up from here
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class PlayOptions:
 
     `join_seconds`: how long to wait at the end for threads that the target started.  `collect`: the oldest
     generation of garbage that is collected at the end, for a `__del__` behind a cycle; 2 finds all of it and
-    costs a few milliseconds.  `skip`: names of oracles that need not look at a native object (replayer.unknown).
+    costs a few milliseconds.  `skip`: names of oracles that need not look at a native object (replayer.unknown),
+    or at calls that run at the same time.
     `guard`: how closely a native target's texts are watched; with a `seed`, which is not 0, some of them stand at
     the start of a page, so that reading before them faults.  `repeat`: how often a trace is played for one run
     (replayer.endurance); `play` itself plays once.  `patience`: seconds in which no call of a recorded order comes
@@ -136,8 +141,14 @@ class Run:
         """Why the trace's calls could not be made in their order; "" if they were.  The run says nothing then."""
         return next((seen.message for seen in self.observations if seen.kind == _ORDER), "")
 
+    @property
+    def unjudged(self) -> str:
+        """Why it is not known whether calls that ran at the same time came to what they may; "" if it is."""
+        return next((seen.message for seen in self.observations if seen.kind == _UNJUDGED), "")
 
-_ORDER = "order"  # what no oracle takes: it is nothing that the target did wrong
+
+_ORDER, _UNJUDGED = "order", "unjudged"  # what no oracle takes: it is nothing that the target did wrong
+_JUDGES = {"linearizability", "lost-update"}
 
 
 def play(
@@ -288,8 +299,13 @@ class _Session:
         def note(place: int) -> None:
             self._note(Phase.CALLS, place)
 
+        shown: list[Hashable] = []
+
+        def quiet(instance: Instance) -> None:
+            shown.append(look_at(instance.object).shown)
+
         try:
-            played = play_concurrently(self.target, calls, make, over=over, note=note)
+            played = play_concurrently(self.target, calls, make, over=over, note=note, quiet=quiet)
         except TargetError as error:
             self._give_in(error.__context__)  # what the factory raised
             raise
@@ -297,6 +313,8 @@ class _Session:
             self.observations.append(_deadlock(played.deadlock))
         assert played.instance is not None
         self._end(played.instance, calls, None)
+        if not self.observations and not _JUDGES.issubset(self.options.skip):
+            self._judge(played, shown[0])
         return played
 
     def _play_natively(self, instance: Instance, calls: tuple[Call, ...]) -> Concurrent:
@@ -324,6 +342,26 @@ class _Session:
         self._note(Phase.ENDING, max(len(calls) - 1, 0))
         self._end(instance, tuple(concurrent.calls), custody)
         return concurrent
+
+    def _judge(self, played: Concurrent, shown: Hashable) -> None:
+        """Compare with the same calls one after the other; what else they show there is not this run's."""
+        outcomes = [event.outcome for event in played.events if isinstance(event, Leave)]
+        if not all(outcome.kind in (OutcomeKind.RETURNED, OutcomeKind.NOT_RUN) for outcome in outcomes):
+            return
+        plays = itertools.count()
+
+        def make(instance: Instance, call: Call) -> Outcome:
+            refused = self._refused(instance, call)
+            return refused or self._called(instance, call, self._arguments(instance, call, None))
+
+        def note() -> None:
+            self._note(Phase.JUDGING + next(plays), max(len(outcomes) - 1, 0))
+
+        judgement = judged(played.events, shown, Sequential(self.target, played.calls, make, note))
+        self.observations.clear()
+        if judgement is not None:
+            kind = judgement.kind or _UNJUDGED
+            self.observations.append(Observation(kind, judgement.number, judgement.message))
 
     def _take(self, instance: Instance, calls: tuple[Call, ...]) -> Custody | None:
         """Take a native object into custody, unless no oracle is to look at what it owes to IUnknown."""

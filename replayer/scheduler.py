@@ -19,10 +19,10 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
-__all__ = ["Abandoned", "HandOver", "Scheduler", "Stuck", "Task", "closing", "prepare", "running"]
+__all__ = ["LEFT", "Abandoned", "HandOver", "Scheduler", "Stuck", "Task", "closing", "prepare", "running"]
 
 _SPIN = 10_000  # steps in one go after which a thread drops below all others
-_LEFT = 20  # waits that end by their limit after the last call
+LEFT = 20  # waits that end by their limit after the last call
 _NEVER = sys.maxsize
 _LOOK_SECONDS = 0.5  # no wait of the controlling thread is endless: a signal just before it would not end it
 
@@ -149,6 +149,45 @@ class Scheduler:
         self.current = None
         if self._errors:
             raise self._errors[0]
+
+    @contextlib.contextmanager
+    def beside(self, programs: Mapping[int, Callable[[], object]]) -> Iterator[None]:
+        """Have the calling thread be one more thread of the schedule meanwhile, below those of the programs.
+
+        Afterwards all of them are ended.  Raises what a program has raised.
+        """
+        tasks = [Task(rank, -rank, own=True) for rank in sorted(programs)]
+        self._lowest = -max(programs, default=0) - 1
+        me = Task(max(programs, default=0) + 1, self._lowest, own=True, ident=_get_ident())
+        self._tasks += [*tasks, me]
+        for task in tasks:
+            _LANES.run(task.rank, self._lane(task, programs[task.rank]))
+        self.current = me
+        Scheduler.active = self
+        try:
+            yield
+        finally:
+            me.done, me.ready = True, False
+            self.current = None
+            self.close()
+        if self._errors:
+            raise self._errors[0]
+
+    @property
+    def threads(self) -> int:
+        """How many there are, and have been."""
+        return len(self._tasks)
+
+    def waits_for(self, thread: int) -> object:
+        """What a program's thread waits for, None while it does not."""
+        return next((task.waits_for for task in self._tasks if task.own and task.rank == thread), None)
+
+    def pass_time(self) -> bool:
+        """Have the next limit come that a thread waits until, other than the current one; whether there is any."""
+        waiting = [t for t in self._tasks if not t.done and not t.ready and t.deadline is not None]
+        if waiting:
+            self._come(min(waiting, key=lambda task: (task.deadline, -task.priority)))
+        return bool(waiting)
 
     def close(self) -> None:
         """End the threads of the target that still wait for something."""
@@ -325,16 +364,20 @@ class Scheduler:
         """The waiting thread whose limit comes next, which then has come."""
         if self._calls_are_over():
             self._fired += 1
-            if self._fired > _LEFT:
+            if self._fired > LEFT:
                 return None
         timed = [task for task in self._tasks if not task.done and not task.ready and task.deadline is not None]
         if not timed:
             return None
         task = min(timed, key=lambda task: (task.deadline, -task.priority))
+        self._come(task)
+        return task
+
+    def _come(self, task: Task) -> None:
+        """The limit has come until which a thread waits."""
         assert task.deadline is not None
         self.now = max(self.now, task.deadline)
         task.ready, task.timed_out, task.waits_for, task.deadline = True, True, None, None
-        return task
 
     def _stuck(self, task: Task) -> None:
         """Nothing can go on, and the current thread is not at its end."""

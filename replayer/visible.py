@@ -22,14 +22,16 @@ from typing import Any, NamedTuple, TypeAlias
 from replayer.handles import EventHandle
 from replayer.linear import Look
 
-__all__ = ["Changing", "Node", "Word", "changing", "differences", "look_at", "paint", "without"]
+__all__ = ["Changing", "Node", "Word", "changing", "differences", "look_at", "merged", "paint", "without"]
 
 _DEEPEST = 60  # objects within objects
-_MOST = 4_000  # values of a picture
+_MOST = 2_000  # values of a picture
 _LONGEST = 60  # characters of a value in a message
 
 _OUTSIDE = (FunctionType, BuiltinFunctionType, MethodType, ModuleType)
-_TOOLS = frozenset(("_thread", "logging", "weakref", "_weakrefset", "replayer.cooperative", "replayer.scheduler"))
+_TOOLS = frozenset(
+    ("_thread", "_weakrefset", "concurrent", "logging", "replayer.cooperative", "replayer.scheduler", "weakref")
+)
 _OF_THREADS = frozenset(vars(threading.Thread()))  # attributes that each thread has
 
 
@@ -47,7 +49,8 @@ class Node(NamedTuple):
     members: tuple[Tree, ...]
 
 
-Tree: TypeAlias = "Node | Word | str | int | float | bytes | None"
+Tree: TypeAlias = Hashable
+"""A Node, a Word, or a plain value."""
 
 CHANGES = Word("changes")
 """Stands for what is different each time."""
@@ -64,7 +67,7 @@ def look_at(instance: Any, mask: tuple[Changing, Changing] = (None, None)) -> Lo
     inner, whole = paint(instance)
     own = getattr(instance, "state", None)
     if not callable(own):
-        return Look(without(inner, mask[1]), None, whole)
+        return Look(without(inner, mask[0]), None, whole)
     try:
         shown, _ = paint(own())
     except Exception as error:
@@ -228,17 +231,17 @@ def changing(one: Tree, other: Tree) -> Changing:
         return CHANGES
     found: dict[str, Changing] = {}
     for name, a, b in zip(one.names or ["*"] * len(one.members), one.members, other.members, strict=True):
-        found[name] = _both(found.get(name), changing(a, b))
+        found[name] = merged(found.get(name), changing(a, b))
     return {name: part for name, part in found.items() if part is not None}
 
 
-def _both(one: Changing, other: Changing) -> Changing:
-    """What changes by the one, by the other or by both."""
+def merged(one: Changing, other: Changing) -> Changing:
+    """What is different each time by the one, by the other or by both."""
     if one is None or other is None:
         return other if one is None else one
     if isinstance(one, Word) or isinstance(other, Word):
         return CHANGES
-    return {name: _both(one.get(name), other.get(name)) for name in {**one, **other}}
+    return {name: merged(one.get(name), other.get(name)) for name in {**one, **other}}
 
 
 def without(tree: Tree, parts: Changing) -> Tree:

@@ -46,6 +46,9 @@ class Model:
         shown = tuple(seen[name] for name in self.shows)
         return Look(shown, (self.value, self.log) if self.whole else None, self.whole)
 
+    end = look
+    doubtful = False
+
     def close(self) -> None:
         pass
 
@@ -141,7 +144,7 @@ def test_calls_that_are_lost_are_as_few_as_can_be(
         if any(brute_force(calls.without(gone), begin) for gone in itertools.combinations(overlapping, size))
     ]
     gone = lost(calls, begin)
-    assert len(gone) == (sizes[0] if sizes and sizes[0] <= 2 else 0)
+    assert len(gone) == (sizes[0] if sizes and sizes[0] <= 4 else 0)
     assert not gone or brute_force(calls.without(gone), begin)
 
 
@@ -223,6 +226,9 @@ class Hides:
     def look(self) -> Look:
         done = len(self.made) == len(self.order)
         return Look((len(self.made), done and self.made == self.order))
+
+    end = look
+    doubtful = False
 
     def close(self) -> None:
         pass
