@@ -145,7 +145,6 @@ class _Maker:
 
 def _points_for(target: Target) -> SwitchPoints:
     if not _latest or _latest[0][0] is not target:
-        while _latest:
-            _latest.pop()[1].close()
+        _latest.clear()
         _latest.append((target, SwitchPoints(target.owns)))
     return _latest[0][1]

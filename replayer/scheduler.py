@@ -241,7 +241,7 @@ class Scheduler:
     def step(self) -> None:
         """The current thread is about to make a step of its call."""
         task = self.current
-        if task is not None:
+        if task is not None and task.ident == _get_ident():
             task.steps += 1
             if task.steps >= task.stop:
                 self._stopped(task)

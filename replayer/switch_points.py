@@ -1,19 +1,20 @@
 """Switch points: where, inside a target's own code, a scheduled thread may lose the baton.
 
-One lies before each line and, within a line, before each access to an attribute, an item or a variable of an outer
-function, and before each store to a global, but the first on that line.  From 3.12 on the interpreter is told
-which instructions these are (sys.monitoring), so that all others cost nothing; before that each instruction of the
-target is traced (sys.settrace).
+One lies before each line, before each turn of a loop and, within a line, before each access to an attribute, an
+item or a variable of an outer function, and each store to a global, but the first on that line.  From 3.12 on the
+interpreter is told which instructions these are (sys.monitoring), so that all others cost nothing; before that
+each instruction of the target is traced (sys.settrace).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dis
+import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = ["SwitchPoints", "points_of"]
 
@@ -24,7 +25,7 @@ _ACCESSES = frozenset(
         *("LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "STORE_GLOBAL", "DELETE_GLOBAL"),
     )
 )
-_BEGINNING = frozenset(("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "RETURN_GENERATOR", "CACHE", "NOP"))
+_BEGINNING = frozenset(("RESUME", "COPY_FREE_VARS", "MAKE_CELL", "RETURN_GENERATOR"))
 _TOOLS = (1, 0, 2, 4, 3)  # ids of sys.monitoring, other than those that coverage takes first
 _SUBSCRIPT = "[]"  # 3.14 spells BINARY_SUBSCR as an operator
 
@@ -34,7 +35,9 @@ def points_of(code: CodeType) -> frozenset[int]:
     points: set[int] = set()
     line: int | None = None
     accessed = False
-    for instruction in dis.get_instructions(code):
+    instructions = list(dis.get_instructions(code))
+    again = {at.argval for at in instructions if at.opcode in dis.hasjrel and at.argval <= at.offset}
+    for instruction in instructions:
         if instruction.opname in _BEGINNING:
             continue
         positions = instruction.positions
@@ -42,7 +45,7 @@ def points_of(code: CodeType) -> frozenset[int]:
         access = instruction.opname in _ACCESSES or (
             instruction.opname == "BINARY_OP" and instruction.argrepr == _SUBSCRIPT
         )
-        if at is not None and at != line:
+        if (at is not None and at != line) or instruction.offset in again:
             points.add(instruction.offset)
             line, accessed = at, False
         elif access and accessed:
@@ -52,23 +55,14 @@ def points_of(code: CodeType) -> frozenset[int]:
 
 
 class SwitchPoints:
-    """Calls `step` before each step of the code that `owns` (by its file) calls the target's own.
-
-    With sys.monitoring the instructions that are no switch points are told apart once, for as long as this lives.
-    """
+    """Calls `step` before each step of the code that `owns` (by its file) calls the target's own."""
 
     def __init__(self, owns: Callable[[str], bool]):
         self._owns = owns
         self._step: Callable[[], None] | None = None
         self._local: dict[CodeType, Callable[..., Any] | None] = {}
-        self._points: dict[CodeType, frozenset[int]] = {}
-        self._tool: int | None = None
-        self._begin_monitoring()
-
-    @property
-    def monitors(self) -> bool:
-        """Whether the interpreter tells of instructions; else each thread is traced."""
-        return self._tool is not None
+        self._modules = 0  # when their functions were looked for
+        self._monitor = _Monitor.shared()
 
     @contextlib.contextmanager
     def calling(self, step: Callable[[], None]) -> Iterator[None]:
@@ -76,6 +70,11 @@ class SwitchPoints:
 
         With sys.monitoring these are all threads, and the caller has to see which one it is.
         """
+        if self._monitor is not None:
+            self._look(self._monitor)
+            with self._monitor.telling(self._owns, step):
+                yield
+            return
         before, self._step = self._step, step
         try:
             yield
@@ -85,32 +84,28 @@ class SwitchPoints:
     @contextlib.contextmanager
     def on_this_thread(self) -> Iterator[None]:
         """The calling thread makes steps meanwhile."""
-        if self.monitors:
+        if self._monitor is not None:
             yield
             return
         before = sys.gettrace()
-        sys.settrace(self._begins_traced)
+        sys.settrace(self._begins)
         try:
             yield
         finally:
             sys.settrace(before)
 
-    def close(self) -> None:
-        """There are no switch points any more; another one may have the interpreter's attention."""
-        tool, self._tool = self._tool, None
-        if tool is None:
-            return
-        monitoring: Any = getattr(sys, "monitoring")  # noqa: B009
-        for code in self._points:
-            monitoring.set_local_events(tool, code, 0)
-        monitoring.set_events(tool, 0)
-        for event in (monitoring.events.PY_START, monitoring.events.INSTRUCTION):
-            monitoring.register_callback(tool, event, None)
-        monitoring.free_tool_id(tool)
+    def _look(self, monitor: _Monitor) -> None:
+        """Have all functions of the target's modules known: where one begins it may be too late for that time."""
+        if self._modules != len(sys.modules):
+            self._modules = len(sys.modules)
+            monitor.begin()
+            for module in list(sys.modules.values()):
+                if self._owns(getattr(module, "__file__", None) or ""):
+                    for code in _functions_in(vars(module)):
+                        if self._owns(code.co_filename):
+                            monitor.know(code)
 
-    # --- sys.settrace ---------------------------------------------------------------------------------------
-
-    def _begins_traced(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
+    def _begins(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
         code = frame.f_code
         if code not in self._local:
             self._local[code] = self._tracer(points_of(code)) if self._owns(code.co_filename) else None
@@ -127,30 +122,58 @@ class SwitchPoints:
 
         return local
 
-    # --- sys.monitoring -------------------------------------------------------------------------------------
 
-    def _begin_monitoring(self) -> None:
-        monitoring: Any = getattr(sys, "monitoring", None)
-        for tool in _TOOLS if monitoring is not None else ():
-            if monitoring.get_tool(tool) is None:
-                self._tool = tool
-                break
-        else:
-            return
+class _Monitor:
+    """What sys.monitoring tells of instructions; one for the process, since there are few tools."""
+
+    _one: ClassVar[_Monitor | None] = None
+
+    def __init__(self, monitoring: Any, tool: int):
+        self._monitoring = monitoring
+        self._tool = tool
         self._disable = monitoring.DISABLE
-        events = monitoring.events
+        self._points: dict[CodeType, frozenset[int]] = {}
+        self._owns: Callable[[str], bool] | None = None
+        self._step: Callable[[], None] | None = None
         monitoring.use_tool_id(tool, "synctape switch points")
-        monitoring.register_callback(tool, events.PY_START, self._begins)
-        monitoring.register_callback(tool, events.INSTRUCTION, self._instruction)
-        monitoring.set_events(tool, events.PY_START)
-        monitoring.restart_events()
+        monitoring.register_callback(tool, monitoring.events.PY_START, self._begins)
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, self._instruction)
+
+    @classmethod
+    def shared(cls) -> _Monitor | None:
+        """None if this Python has no sys.monitoring, or all its tool ids are in use."""
+        monitoring: Any = getattr(sys, "monitoring", None)
+        if cls._one is None and monitoring is not None:
+            tool = next((tool for tool in _TOOLS if monitoring.get_tool(tool) is None), None)
+            cls._one = None if tool is None else cls(monitoring, tool)
+        return cls._one
+
+    @contextlib.contextmanager
+    def telling(self, owns: Callable[[str], bool], step: Callable[[], None]) -> Iterator[None]:
+        before = self._owns, self._step
+        self._owns, self._step = owns, step
+        try:
+            yield
+        finally:
+            self._owns, self._step = before
+
+    def begin(self) -> None:
+        """Be told of each function that begins, once: it may be a new target's."""
+        self._monitoring.set_events(self._tool, self._monitoring.events.PY_START)
+        self._monitoring.restart_events()
+
+    def know(self, code: CodeType) -> None:
+        """Have the instructions of a function told, and of those inside it."""
+        if code not in self._points:
+            self._points[code] = points_of(code)
+            self._monitoring.set_local_events(self._tool, code, self._monitoring.events.INSTRUCTION)
+            for inner in code.co_consts:
+                if isinstance(inner, CodeType):
+                    self.know(inner)
 
     def _begins(self, code: CodeType, offset: int) -> object:
-        """A function begins; it is not told again."""
-        if self._owns(code.co_filename) and code not in self._points:
-            self._points[code] = points_of(code)
-            monitoring: Any = getattr(sys, "monitoring")  # noqa: B009
-            monitoring.set_local_events(self._tool, code, monitoring.events.INSTRUCTION)
+        if self._owns is not None and self._owns(code.co_filename):
+            self.know(code)
         return self._disable
 
     def _instruction(self, code: CodeType, offset: int) -> object:
@@ -159,3 +182,21 @@ class SwitchPoints:
         if (step := self._step) is not None:
             step()
         return None
+
+
+def _functions_in(names: Mapping[str, Any], seen: set[int] | None = None) -> Iterator[CodeType]:
+    """The code of functions, methods and properties by the names of a module or a class."""
+    seen = set() if seen is None else seen
+    for value in list(names.values()):
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, type):
+            yield from _functions_in(vars(value), seen)
+            continue
+        parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
+        for part in parts:
+            plain = inspect.unwrap(part) if callable(part) else getattr(part, "__func__", None)
+            for function in (part, plain):
+                if isinstance(code := getattr(function, "__code__", None), CodeType):
+                    yield code
