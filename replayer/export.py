@@ -20,6 +20,7 @@ from recorder.interface import Interface, Method, Type
 from recorder.report_files import shown
 from recorder.text import call_text
 from replayer.oracles import Course
+from replayer.order import overlaps
 
 __all__ = ["Finding", "Form", "Script", "Step", "Unmade", "script_of"]
 
@@ -74,7 +75,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Script:
-    """What an exported file does.  `closes` are the tokens of the handles that the callback has to close."""
+    """What an exported file does.
+
+    `closes` are the tokens of the handles that the callback has to close.  `overlapped`: calls of the trace did,
+    those of the file do not.
+    """
 
     name: str
     interface: Interface
@@ -82,6 +87,7 @@ class Script:
     closes: tuple[int, ...]
     finding: Finding | None
     spec: str
+    overlapped: bool = False
 
     @property
     def made(self) -> tuple[Step, ...]:
@@ -96,6 +102,9 @@ class Script:
         count = f"{len(self.made)} call{'' if len(self.made) == 1 else 's'}"
         yield f"Replays {count} of {_plain(self.interface.name)} on a callback of yours."
         yield f"From {_plain(self.name)} by synctape export."
+        if self.overlapped:
+            yield "Calls that overlapped in it are made one after the other here, each on its thread;"
+            yield "synctape replay makes them overlap."
         yield ""
         if self.finding is None:
             yield "Red if the callback crashes, hangs, lets an exception out, fails a call that keeps to"
@@ -142,7 +151,8 @@ def script_of(trace: Trace, form: Form, name: str) -> Script:
                 "does not have; use synctape replay"
             )
     spec = str(trace.header.target.get("spec", "")) if finding is not None else ""
-    return Script(name, interface, steps, _closes(steps, interface), finding, spec)
+    overlapped = not form.scheduled and overlaps(trace.events)
+    return Script(name, interface, steps, _closes(steps, interface), finding, spec, overlapped)
 
 
 def _step(number: int, call: Call, interface: Interface, form: Form, course: Course) -> Step | Unmade:

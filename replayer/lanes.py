@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from recorder.calls import Enter, OutcomeKind, Trace
+from replayer.order import overlaps
 from replayer.player import Run
 from replayer.scheduler import HandOver
 
@@ -68,17 +69,9 @@ class Lanes:
 
 def lanes_of(run: Run) -> Lanes | None:
     """The run's lanes, without calls that were not made; None where no call met another: a list then says all."""
-    if not _overlap(run.trace) and all(over.why == "ended" for over in run.schedule):
+    if not overlaps(run.trace.events) and all(over.why == "ended" for over in run.schedule):
         return None
     return _lanes(run.trace, run.schedule)
-
-
-def _overlap(trace: Trace) -> bool:
-    """Whether a call began before another had ended."""
-    return any(
-        isinstance(event, Enter) and position and isinstance(trace.events[position - 1], Enter)
-        for position, event in enumerate(trace.events)
-    )
 
 
 def _lanes(trace: Trace, schedule: Sequence[HandOver]) -> Lanes:

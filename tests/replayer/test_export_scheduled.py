@@ -19,7 +19,7 @@ from recorder.calls import Call, Header, Trace
 from recorder.errors import SynctapeError
 from recorder.text import from_text
 from recorder.trace import write_trace
-from replayer.export import script_of
+from replayer.export import Form, script_of
 from replayer.export_cpp import CPP
 from replayer.export_perfetto import to_perfetto
 from replayer.export_pytest import PYTEST
@@ -140,9 +140,18 @@ def test_the_command_writes_it_and_refuses_what_cannot_follow_a_schedule(tmp_pat
 
 
 @pytest.mark.parametrize("form", [CPP, PYTEST])
-def test_no_other_form_takes_a_schedule_for_a_plain_sequence(form: object) -> None:
+def test_no_other_form_takes_a_schedule_for_a_plain_sequence(form: Form) -> None:
     with pytest.raises(SynctapeError, match="by a schedule, which a file for"):
-        script_of(scheduled(*LOST), form, "x.tape")  # type: ignore[arg-type]
+        script_of(scheduled(*LOST), form, "x.tape")
+
+
+@pytest.mark.parametrize("form", [CPP, PYTEST])
+def test_that_calls_overlapped_when_they_were_recorded_is_said(form: Form) -> None:
+    text = "synctape 1\nt0 #0 Progress(NULL, 1, 2) ...\nt1 #1 Done(NULL, S_OK) -> S_OK\n#0 -> S_OK\n"
+    apart = "synctape 1\nt0 Progress(NULL, 1, 2) -> S_OK\nt1 Done(NULL, S_OK) -> S_OK\n"
+    said = "Calls that overlapped in it are made one after the other here, each on its thread;"
+    assert said in [*script_of(from_text(text), form, "x.tape").promise()]
+    assert said not in [*script_of(from_text(apart), form, "x.tape").promise()]
 
 
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=9)
