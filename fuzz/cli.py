@@ -47,7 +47,6 @@ from replayer.locations import SUFFIX, is_url, open_folder
 from replayer.oracles import ORACLES
 from replayer.places import Places
 from replayer.reports import Report, reproduce_line
-from replayer.target import is_native_spec
 from replayer.verdict import Verdict, mismatch
 
 if TYPE_CHECKING:
@@ -388,13 +387,13 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
             seeds=lambda interface: _seeds(folders, interface) if folders else (),
         )
         try:
-            _check_threads(beginning.spec, beginning.options)
+            _check_threads(beginning.options)
         except BaseException:
             beginning.__exit__(None, None, None)
             raise
         return beginning
     spec, folder = _target(options), Path(options["findings"])
-    _check_threads(spec, anew)
+    _check_threads(anew)
     check_folder(Path(path) if path is not None else folder)
     with current_folder_importable():
         interface = _interface(name, folders)
@@ -402,12 +401,10 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
     return beginning if path is None else beginning.stored(Path(path))
 
 
-def _check_threads(spec: str, options: CampaignOptions) -> None:
-    """Raises UsageError for a target whose threads cannot be scheduled."""
+def _check_threads(options: CampaignOptions) -> None:
+    """Raises UsageError for what goes together with one thread only."""
     if options.threads == 1:
         return
-    if is_native_spec(spec):
-        raise click.UsageError(f"--threads schedules the code of a Python target, and {spec} is a native one")
     if options.cover:
         raise click.UsageError("--cover guides the search by code, which is not measured with --threads")
 

@@ -70,13 +70,13 @@ class Suspect:
 
 @dataclass(slots=True)
 class Batch:
-    """What a batch gave; `done` sequences of it were run.  `worn`: another process should run the next one."""
+    """What a batch gave; `done` sequences of it were run.  `next`: another process should go on with this one."""
 
     number: int
     done: int = 0
     calls: int = 0
     ended: int = 0  # sequences that reach the call that ends the protocol
-    worn: bool = False
+    next: int | None = None
     suspects: list[Suspect] = field(default_factory=list)
     fresh: list[Kept] = field(default_factory=list)
     applied: Counter[str] = field(default_factory=Counter)

@@ -145,7 +145,7 @@ class Searcher:
         self._lost_in_a_row = 0
         self._served = False  # whether there has been a child that answered
         self._died: Counter[str] = Counter()  # by signature
-        if is_native_spec(plan.spec):
+        if is_native_spec(plan.spec) and plan.options.threads == 1:
             self._lists = SharedList(), SharedList()
             for shared in self._lists:
                 self._opened.callback(shared.close)
@@ -236,7 +236,7 @@ class Searcher:
         reply = self._ask_to_play("batch", part, **request)
         if not isinstance(reply, Death):
             self._take(reply, played)
-            played.next = part.until
+            played.next = part.until if reply["next"] is None else reply["next"]
             return
         noted, index = reply.position[0], reply.position[1] & (1 << TRIES_SHIFT) - 1
         index = max(part.start, index if noted == part.number else part.start)

@@ -126,7 +126,6 @@ class ThreadEngine(Engine):
                 self._journal.note(number, index)
             trouble, run = self.screen.scheduled(calls)
             self._steps = calls, steps_in_order(calls, run.trace.calls, run.steps)
-            batch.worn |= run.held
             batch.done += 1
             batch.calls += len(calls)
             shapes.append(tuple(map(_METHOD, calls)))
@@ -140,6 +139,9 @@ class ThreadEngine(Engine):
                 told = list(dict.fromkeys([*new, *features]))[:_SHOWN]
                 mutators = [mutator.name for mutator in self._env.used]
                 batch.fresh.append(Kept(calls, mutators, number, told, number=index))
+            if run.held:  # what is played next might wait for it
+                batch.next = index + 1
+                break
         batch.transitions = self.protocol.transitions(shapes)
         return batch
 

@@ -73,7 +73,9 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     )
     worker = _Worker(engine, coverage, journal)
     make_room()
-    if config["native"]:
+    if config["native"] and threads > 1:
+        engine.environment.learn_values((), _words)
+    elif config["native"]:
         assert isinstance(engine.target, NativeTarget)
         engine.environment.learn_values((), _words)
         lists = SharedList(config["sequences"]), SharedList(config["results"])
@@ -120,7 +122,7 @@ class _Worker:
         if request["growth"] and due(request["number"]) and alone:
             growing = _on_a_thread(lambda: self._growing(request), self._watch)
             reply["growing"] = [[pack_calls(calls), oracle] for calls, oracle in growing]
-        reply["worn"] = batch.worn or is_worn()
+        reply["worn"], reply["next"] = batch.next is not None or is_worn(), batch.next
         return reply
 
     def _growing(self, request: dict[str, Any]) -> list[tuple[list[Call], str]]:

@@ -30,11 +30,13 @@ _TASK = "_synctape_task"
 
 
 class Lock:
-    """threading.Lock."""
+    """threading.Lock.  `made_under`: the number of the scheduler under which it was made, 0 if there was none."""
 
     def __init__(self) -> None:
         self._lock = _real_lock()
-        self._holder = -1  # thread of the schedule, to tell
+        self.holder = -1  # thread of the schedule
+        scheduler = running()
+        self.made_under = scheduler.number if scheduler is not None else 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         scheduler = running()
@@ -48,12 +50,12 @@ class Lock:
             if not blocking or not scheduler.wait(self, None if timeout == -1 else timeout):
                 return False
         task = scheduler.current
-        self._holder = task.rank if task is not None else -1
+        self.holder = task.rank if task is not None else -1
         return True
 
     def release(self) -> None:
         self._lock.release()
-        self._holder = -1
+        self.holder = -1
         if (scheduler := running()) is not None:
             scheduler.wake(self)
 
@@ -74,7 +76,7 @@ class Lock:
         self.release()
 
     def __str__(self) -> str:
-        return "a lock" + (f" that thread {self._holder} holds" if self._holder >= 0 else "")
+        return "a lock" + (f" that thread {self.holder} holds" if self.holder >= 0 else "")
 
 
 class RLock:

@@ -238,6 +238,7 @@ class _Session:
         self._terminal = contract_of(target.interface).terminal
         self._ended = False
         self._late = LateEffects(self._terminal)
+        self._given_last: dict[int, int] = {}  # token -> last call that gave it, of native calls at the same time
         self._owned: dict[int, int] = {}  # token -> call that gave it, before the protocol had ended
         self._compiled: Compiled | None = None
         self._texts: GuardedTexts | None = None  # for calls on a native target that are not compiled
@@ -336,8 +337,10 @@ class _Session:
         concurrent = played.as_concurrent(calls)
         for number, call in enumerate(concurrent.calls):
             self._given(call, number)
+            self._given_last.update((a.token, number) for a in call.args if isinstance(a, Handle))
         if concurrent.deadlock:  # the threads are still in their calls: nobody may touch the object any more
             self.observations.append(_deadlock(concurrent.deadlock))
+            concurrent.held = True
             return concurrent
         self._note(Phase.ENDING, max(len(calls) - 1, 0))
         self._end(instance, tuple(concurrent.calls), custody)
@@ -576,7 +579,8 @@ class _Session:
             for token in tokens:
                 if (token, what) not in self._misused:
                     self._misused.add((token, what))
-                    self.observations.append(Observation("handle", number, f"handle {token} {what}"))
+                    given = self._given_last.get(token, number)
+                    self.observations.append(Observation("handle", given, f"handle {token} {what}"))
 
     def _join(self, lanes: _Lanes) -> None:
         """Wait a moment for threads that the target started, so that what they raise belongs to this sequence."""
@@ -641,7 +645,7 @@ class _Session:
 
 def _deadlock(threads: Sequence[Stuck]) -> Observation:
     """Threads of which each waits for what never comes; the first one's last call is to name it by."""
-    calling = [stuck for stuck in threads if stuck.call >= 0]
+    calling = [stuck for stuck in threads if stuck.call >= 0 and not stuck.waits_behind]
     waits = [f"thread {s.thread} at {s.place or '?'} waits for {s.waits_for}" for s in calling]
     number = max((stuck.call for stuck in calling), default=0)
     places = " and ".join(sorted({stuck.place for stuck in calling if stuck.place}))

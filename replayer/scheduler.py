@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import itertools
 import linecache
 import sys
 import threading
@@ -52,13 +53,17 @@ class HandOver(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """A thread of a deadlock: where it waits for what, and its stack, outermost frame first."""
+    """A thread of a deadlock: where it waits for what, and its stack, outermost frame first.
+
+    `waits_behind`: for others that wait for each other in a circle, in which it has no part.
+    """
 
     thread: int
     call: int
     place: str
     waits_for: str
     stack: str
+    waits_behind: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -105,12 +110,14 @@ class Scheduler:
     """
 
     active: ClassVar[Scheduler | None] = None  # whose threads run
+    _numbers = itertools.count(1)
 
     def __init__(
         self,
         owns: Callable[[str], bool],
         tracing: Callable[[], contextlib.AbstractContextManager[object]] | None = None,
     ):
+        self.number = next(self._numbers)
         self.current: Task | None = None
         self.hand_overs: list[HandOver] = []
         self.deadlock: list[Stuck] = []
@@ -202,8 +209,9 @@ class Scheduler:
 
     @property
     def is_held(self) -> bool:
-        """Whether a lock of the deadlock is held though its threads have ended: who comes next may wait for it."""
-        return any(wanted.locked() for wanted in self._wanted if hasattr(wanted, "locked"))
+        """Whether a lock of the deadlock that is older than this is held, though its threads have ended: who comes
+        next may wait for it."""
+        return any(w.locked() and w.made_under != self.number for w in self._wanted if hasattr(w, "made_under"))
 
     # --- calls --------------------------------------------------------------------------------------------------
 
@@ -388,7 +396,8 @@ class Scheduler:
         """Nothing can go on: what of the calls is not over never will be."""
         if not self._ending and not self._calls_are_over():
             stuck = [task for task in self._tasks if not task.done]
-            self.deadlock = [self._seen(task) for task in stuck]
+            circle = _circle({task.rank: getattr(task.waits_for, "holder", -1) for task in stuck})
+            self.deadlock = [self._seen(task)._replace(waits_behind=task.rank not in circle) for task in stuck]
             self._wanted = [task.waits_for for task in stuck]
 
     def _park(self, task: Task) -> NoReturn:
@@ -473,6 +482,18 @@ _LANES = _Lanes()
 def prepare(numbers: Iterable[int]) -> None:
     """Have a thread ready for each of these numbers; before anything stands in for what makes threads."""
     _LANES.prepare(numbers)
+
+
+def _circle(holders: Mapping[int, int]) -> set[int]:
+    """The threads that wait for each other in a circle, by who holds what each waits for; all if there is none."""
+    circle: set[int] = set()
+    for first in holders:
+        way = [first]
+        while (holder := holders.get(way[-1], -1)) not in way and holder >= 0:
+            way.append(holder)
+        if holder in way:
+            circle.update(way[way.index(holder) :])
+    return circle or set(holders)
 
 
 @contextlib.contextmanager

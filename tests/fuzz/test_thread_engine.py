@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from recorder.contract import Level
 from recorder.provenance import digest
 from recorder.trace import read_trace
 from replayer.isolation import Isolated
+from replayer.native_threads import can_step
 from replayer.target import load_target
 
 SEEDS = [calls(*GOOD), calls('Error(E_FAIL, "one")', "Progress(NULL, 1, 2)", "Done(handle(1), E_FAIL)")]
@@ -166,13 +167,27 @@ def test_a_campaign_in_a_folder_keeps_its_schedules(tmp_path: Path) -> None:
         assert [unpack_calls(entry[0]) for entry in store.fresh] == [program]
 
 
+@pytest.mark.slow
+@pytest.mark.native
+def test_a_race_in_native_code_is_found_and_left_with_one_switch(
+    library: Callable[[str], Path], tmp_path: Path
+) -> None:
+    if not can_step():
+        pytest.skip("no steps of native code")
+    summary = search(tmp_path, seed=1, spec=f"{library('closes_in_a_race')}:create", runs=300)
+    (found,) = summary.found
+
+    assert (found.finding.code, found.finding.method, found.flaky) == ("H14", "Done", False)
+    assert [call.method for call in found.calls] == ["Done", "Done"]
+    assert (threads_of(found.calls), changes(found.calls)) == ([0, 1], 1)
+
+
 # --- the command ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--target", "x/y.so:make", "--threads", "2"], "x/y.so:make is a native one"),
         (["--target", LOCK_ORDER, "--threads", "2", "--cover", "json"], "--cover guides the search"),
         (["--target", LOCK_ORDER, "--threads", "5"], "not in the range 1<=x<=4"),
     ],

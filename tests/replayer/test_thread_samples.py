@@ -146,3 +146,26 @@ def test_steps_are_counted_from_the_first_time_on_however_many_targets_came_befo
     ]
     first, second = ({name: steps(name) for name in (*WRONG, *CORRECT)} for _ in range(2))
     assert first == second and first["lock_order"] == (7, 9)
+
+
+def test_who_waits_behind_a_deadlock_has_no_part_in_it() -> None:
+    target = load_target("targets.threads.callback_under_lock:Host", CALLBACK)
+    error, progress = calls('Error(E_FAIL, "")', "Progress(NULL, 1, 2)")
+    schedule = [error._replace(switches=(-1,)), progress, error._replace(thread=1)]
+    run = play(schedule, target, PlayOptions(concurrent=True))
+
+    (seen,) = run.observations
+    assert (seen.kind, seen.place) == ("deadlock", "callback_under_lock.py:31 in Progress")
+    assert run.stack.count("waiting for a lock") == 2 and not run.held
+
+
+def test_a_lock_that_outlives_its_deadlock_is_told() -> None:
+    target = load_target("targets.keeps_module_lock:Host", CALLBACK)
+    progress, error = calls("Progress(NULL, 1, 2)", 'Error(E_FAIL, "")')
+    released, kept = (
+        play([call._replace(switches=(-1,)), call], target, PlayOptions(concurrent=True))
+        for call in (error, progress)
+    )
+
+    assert [run.observations[0].kind for run in (released, kept)] == ["deadlock", "deadlock"]
+    assert (released.held, kept.held) == (False, True)
