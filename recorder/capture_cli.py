@@ -23,13 +23,6 @@ class Capture:
     sync: float | None = None
     redact: str | None = None
 
-    @property
-    def first_option(self) -> str:
-        """The first one that is given, as it is spelled."""
-        if self.bounds is not None:
-            return "--max-size" if self.bounds.keep_first else "--ring"
-        return "--sync" if self.sync is not None else "--redact"
-
 
 def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     if value is None:

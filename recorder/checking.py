@@ -116,7 +116,8 @@ def check(
     with trace.source() as source:
         early = ends_early(source.header.provenance)
         contract = contract_of(source.header.interface)
-        monitor, timing = Monitor(contract), _timing(trace.path, contract, source.header.provenance, pace)
+        monitor = Monitor(contract, whole=not getattr(source, "dropped", ()))
+        timing = _timing(trace.path, contract, source.header.provenance, pace)
         for event in source.events():
             if isinstance(event, Leave):
                 monitor.leave(*event)

@@ -117,8 +117,6 @@ def record(
         raise click.UsageError("--answer says nothing where --forward gives the callback that answers")
     mask = None if flags is None else providers.parse_flags(flags)
     if is_library(provider_spec) or is_store(providers.load_provider(provider_spec)):
-        if capture != Capture(redact=capture.redact):
-            raise click.UsageError(f"{capture.first_option} is for callables in Python; {provider_spec!r} is none")
         sys.exit(
             _record_native(
                 provider_spec,
@@ -130,7 +128,7 @@ def record(
                 timeout=timeout,
                 callback=not no_callback,
                 overwrite=force,
-                redact=capture.redact,
+                capture=capture,
             )
         )
     if timeout is not None or no_callback:
@@ -213,7 +211,7 @@ def _record_native(
     timeout: float | None,
     callback: bool,
     overwrite: bool,
-    redact: str | None,
+    capture: Capture,
 ) -> int:
     """Record a native provider, tell how it went, and give the exit code."""
     from recorder.native_process import Isolated, record_isolated
@@ -237,7 +235,9 @@ def _record_native(
                 timeout=timeout,
                 callback=callback,
                 overwrite=overwrite,
-                redact=redact,
+                bounds=capture.bounds,
+                sync=capture.sync,
+                redact=capture.redact,
             )
     except KeyboardInterrupt:
         interrupted = _INTERRUPTED

@@ -241,10 +241,14 @@ class Violation:
 
 
 class Monitor:
-    """Follows one sequence call by call; `state` is the contract's state, `violations` what it broke."""
+    """Follows one sequence call by call; `state` is the contract's state, `violations` what it broke.
 
-    def __init__(self, contract: Contract):
+    One that is not `whole`, since calls are missing, is not blamed for what they may have done.
+    """
+
+    def __init__(self, contract: Contract, *, whole: bool = True):
         self.contract = contract
+        self._whole = whole
         self.interface = contract.interface
         self.state = contract.start
         self.violations: list[Violation] = []
@@ -347,7 +351,7 @@ class Monitor:
         if not isinstance(result, int):
             return
         if hresult.failed(result):
-            if not self._failures:
+            if not self._failures and self._whole:
                 self._break("P18", number, f"{final.method} fails though no failure was reported")
         elif result == 0 and self._failures:
             self._break("P18", number, f"{final.method}(S_OK) after {self._failures} reported failures")
@@ -356,7 +360,7 @@ class Monitor:
 
     def _count(self, number: int, call: Call, outcome: Outcome) -> None:
         """Reference counting, as far as the trace shows it (P1, P2, P3)."""
-        if self.interface.root != IUNKNOWN or self.state == self.contract.released:
+        if self.interface.root != IUNKNOWN or self.state == self.contract.released or not self._whole:
             return
         succeeded = outcome.kind is OutcomeKind.RETURNED and outcome.value == 0
         if call.method == _RELEASE:

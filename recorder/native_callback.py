@@ -10,7 +10,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from recorder import com, events
 from recorder.callback import RecordingCallback
@@ -18,10 +18,7 @@ from recorder.calls import SYNC_EVENT, Header
 from recorder.interface import Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.recorded_pointer import record_pointer
-from recorder.writer import TraceWriter
-
-if TYPE_CHECKING:
-    from recorder.redaction import Redaction
+from recorder.writer import open_writer
 
 __all__ = ["Answering", "DoneEvent", "Forwarding", "Recorded"]
 
@@ -122,11 +119,12 @@ class Answering:
         header: Header,
         event: DoneEvent,
         answers: Mapping[str, Any] | None,
-        redact: Redaction | None = None,
+        **capture: Any,
     ):
+        """`capture` are options of `recorder.writer.open_writer`."""
         self.forwarded = inner is not None
         self._event = event
-        self._writer = TraceWriter(path, header, redact=redact)
+        self._writer = open_writer(path, header, **capture)
         callback = RecordingCallback(inner, interface=SYNC, writer=self._writer, answers=answers)
         for method in SYNC.calls:
             handles = [n for n, p in enumerate(method.inputs) if p.type is Type.HANDLE]
@@ -171,12 +169,11 @@ class Forwarding:
         path: str | os.PathLike[str],
         header: Header,
         event: DoneEvent,
-        redact: Redaction | None = None,
+        **capture: Any,
     ):
+        """`capture` are options of `recorder.writer.open_writer`."""
         self._event = event
-        self._recorded = record_pointer(
-            host.pointer, path, header=header, sync_event_at=event.address, redact=redact
-        )
+        self._recorded = record_pointer(host.pointer, path, header=header, sync_event_at=event.address, **capture)
         host.Release()  # the recording pointer has a reference of its own
         self.pointer = self._recorded.pointer
 

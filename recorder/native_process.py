@@ -37,6 +37,7 @@ from recorder.native_provider import TIMEOUT, NativeRun, record_native
 from recorder.provenance import captured
 from recorder.provider import current_folder_importable, module_version
 from recorder.redaction import Redaction
+from recorder.session import Bounds
 from recorder.windows_job import Job
 
 __all__ = ["Isolated", "record_isolated"]
@@ -65,13 +66,15 @@ def record_isolated(
     timeout: float = TIMEOUT,
     callback: bool = True,
     overwrite: bool = False,
+    bounds: Bounds | None = None,
+    sync: float | None = None,
     redact: str | None = None,
 ) -> Isolated:
     """`record_native` in a child process.
 
     `forward` names a host, native (`path/library.so:symbol`) or in Python (`module:factory`); `answers` are lists
-    of HRESULTs by method; `redact` is how words are taken out of the trace, None to leave them.  Raises what
-    `record_native` raises, as SynctapeError.
+    of HRESULTs by method; `bounds` and `sync` are those of `recorder.writer.open_writer`; `redact` is how words
+    are taken out of the trace, None to leave them.  Raises what `record_native` raises, as SynctapeError.
     """
     job = {
         "spec": spec,
@@ -82,6 +85,8 @@ def record_isolated(
         "timeout": timeout,
         "callback": callback,
         "overwrite": overwrite,
+        "bounds": bounds and [bounds.total, bounds.keep_first],
+        "sync": sync,
         "redact": redact,
         "parent": os.getpid(),
     }
@@ -181,6 +186,8 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
             timeout=job["timeout"],
             callback=job["callback"],
             overwrite=job["overwrite"],
+            bounds=job["bounds"] and Bounds(*job["bounds"]),
+            sync=job["sync"],
             redact=job["redact"] and Redaction(job["redact"]),
             target=target,
             provenance=captured(provider=job["spec"]),

@@ -13,6 +13,7 @@ process down: `recorder.native_process` does the same in a child process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -21,18 +22,22 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from recorder import com
 from recorder.apartment import Apartment
 from recorder.calls import Enter
 from recorder.contract import contract_of
+from recorder.errors import TraceError
 from recorder.interfaces import IMAPI_SYNC, IMAPI_SYNC_PROGRESS_CALLBACK, MAPISIB
 from recorder.library import Factory, LibraryError, is_library
 from recorder.native_callback import Answering, DoneEvent, Forwarding, Recorded
 from recorder.provider import one_line, room_for
+from recorder.session import Bounds
+from recorder.session_input import parts
 from recorder.store import expose_store, load_store
-from recorder.trace import TraceReader
+from recorder.trace_input import TraceInput
 from recorder.writer import live_header
 
 if TYPE_CHECKING:
@@ -86,6 +91,8 @@ def record_native(
     timeout: float = TIMEOUT,
     callback: bool = True,
     overwrite: bool = False,
+    bounds: Bounds | None = None,
+    sync: float | None = None,
     redact: Redaction | None = None,
     **header: Any,
 ) -> NativeRun:
@@ -96,8 +103,8 @@ def record_native(
     way; without both they are answered by `answers` (see ScriptedCallback).  `flags` become MAPISIB.ulFlags, 0 if
     None.  `timeout` is in seconds, for the whole; when it is over the provider goes on, unrecorded, and the run
     says what was waited for.  Without `callback` punkCallBack is NULL, which a provider copes with (P4).
-    `redact` takes the words out of all that gets into the file.
-    `header` are further fields of the trace's Header.
+    `bounds`, `sync` and `redact` are those of `recorder.writer.open_writer`, `header` further fields of the
+    trace's Header.
 
     Raises LibraryError for a library that cannot be used and TraceError if the file cannot be made, both before
     the sync is started.
@@ -108,18 +115,23 @@ def record_native(
     try:
         create = functools.partial(_create, provider, forward)
         try:
-            sync, host = _within(apartment.submit(create), deadline)
+            started, host = _within(apartment.submit(create), deadline)
         except NotYet:
             raise LibraryError(f"provider {provider!r}: its factory has not returned in {timeout:g} s") from None
         event = DoneEvent()
-        with room_for(path, overwrite):
+        capture: dict[str, Any] = {"bounds": bounds, "sync": sync, "redact": redact}
+        with contextlib.ExitStack() as room:
+            for there in [Path(path), *(part for _, part in parts(path))]:
+                room.enter_context(room_for(there, overwrite))
+            if bounds is not None and os.path.lexists(path):
+                raise TraceError("exists already; it is left as it is", path=path)
             recorded: Recorded = (
-                Forwarding(host, path, facts, event, redact)
+                Forwarding(host, path, facts, event, **capture)
                 if host is not None
-                else Answering(inner, path, facts, event, answers, redact)
+                else Answering(inner, path, facts, event, answers, **capture)
             )
         try:
-            run = _Session(sync, recorded, event, path, apartment, deadline).run(flags or 0, callback)
+            run = _Session(started, recorded, event, path, apartment, deadline).run(flags or 0, callback)
         except BaseException as error:
             recorded.close(_reason(error) if redact is None else type(error).__name__)
             raise
@@ -273,8 +285,8 @@ def _traced(path: str | os.PathLike[str]) -> _Traced:
     contract = contract_of(_INTERFACE)
     begun = ended = 0
     final = False
-    with TraceReader(path) as reader:
-        for event in reader.events():
+    with TraceInput(path).source() as source:
+        for event in source.events():
             if isinstance(event, Enter):
                 begun += 1
                 final = final or event.call.method in contract.terminal

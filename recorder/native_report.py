@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from recorder import hresult
 from recorder.native_process import Isolated
 from recorder.obligations import check_native
+from recorder.session_input import parts
 from recorder.survey import last_moment
 from recorder.trace_input import TraceInput
 from recorder.wording import calls_in_words, rule_lines, rules_in_words
@@ -46,7 +49,7 @@ def report(
     elif run is not None and run.waiting:
         complaints.append(f"{provider}: {run.waiting} after {timeout:g} s; what came until then is kept")
         code = 3
-    elif checked.damage:
+    elif checked.damage and not trace.dropped:
         complaints.append(f"{path}: {checked.damage}")
         code = 3
     if run is not None and run.result is not None and hresult.failed(run.result):
@@ -55,16 +58,17 @@ def report(
     elif not checked.calls and callback and not code:
         complaints.append(f"{provider} made no call")
         code = 1 if checked.fails else 2
-    summary = f"{path}: {calls_in_words(checked)} in {seconds:.3f} s; {rules_in_words(checked)}"
+    dropped = f", after {trace.dropped} files that were dropped" if trace.dropped else ""
+    summary = f"{path}: {calls_in_words(checked)}{dropped} in {seconds:.3f} s; {rules_in_words(checked)}"
     notes = run.notes if run is not None else ()
     lines = (summary, *rule_lines(checked), *(f"  note: {note}" for note in notes))
     return Report(code or int(checked.fails), tuple(complaints), lines)
 
 
 def file_identity(path: str) -> tuple[int, ...] | None:
-    """What tells a file from one that takes its place; None where there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    """What tells a file from one that takes its place, of a session its first one; None where there is none."""
+    for there in (Path(path), *(part for _, part in parts(path)[:1])):
+        with contextlib.suppress(OSError):
+            found = os.stat(there)
+            return found.st_ino, found.st_mtime_ns, found.st_size
+    return None

@@ -37,14 +37,19 @@ def check_native(trace: TraceInput, run: NativeRun | None) -> Checked:
         return check(trace)
     with trace.source() as source:
         contract = contract_of(source.header.interface)
-        found = [*violations(contract, source.events(), run)]
+        found = [*violations(contract, source.events(), run, whole=not getattr(source, "dropped", ()))]
         unowed = {"P12"} if _failed(run) else set()  # a sync that was not started has no end to report
     return check(trace, found, unowed)
 
 
-def violations(contract: Contract, events: Iterator[Event], run: NativeRun) -> Iterator[Violation]:
-    """What is broken beyond what `Monitor` sees."""
-    walk = _Walk(contract, run)
+def violations(
+    contract: Contract, events: Iterator[Event], run: NativeRun, *, whole: bool = True
+) -> Iterator[Violation]:
+    """What is broken beyond what `Monitor` sees.
+
+    Where the trace is not `whole`, since calls are missing, references cannot be counted.
+    """
+    walk = _Walk(contract, run, whole)
     for event in events:
         if isinstance(event, Enter):
             yield from walk.enter(event.number, event.call)
@@ -56,8 +61,9 @@ def violations(contract: Contract, events: Iterator[Event], run: NativeRun) -> I
 class _Walk:
     """One pass through the trace, with the provider's references counted from none."""
 
-    def __init__(self, contract: Contract, run: NativeRun):
+    def __init__(self, contract: Contract, run: NativeRun, whole: bool):
         self.contract = contract
+        self.whole = whole
         self.interface = contract.interface
         self.run = run
         self.failed = _failed(run)
@@ -79,21 +85,21 @@ class _Walk:
         self.open[number] = call
         self.begun += 1
         if call.method == _RELEASE:
-            if self.references <= 0:
+            if self.references <= 0 and self.whole:
                 yield from self.broken("P2", number, f"{_RELEASE} without a reference of the caller's own")
             self.references -= 1
             return
         own = call.method not in self.interface.unknown
         # the callback was lent until the start returned: it may be asked for again until then
         late = self.taken if own else self.run.result is not None and number >= self.run.early
-        if self.references <= 0 and late and not self.failed:
+        if self.references <= 0 and late and self.whole and not self.failed:
             yield from self.broken("P3", number, f"{call.method} with every reference given back")
         if not own:
             return
         self.calls += 1
         if self.failed:
             yield from self.broken("P17", number, f"{call.method} though the start answered {self.answer}")
-        if not self.queried and self.calls == 1:
+        if not self.queried and self.calls == 1 and self.whole:
             yield from self.broken("P1", number, f"{call.method} before any {_QUERY} for {self.interface.name}")
         yield from self.final(number, call)
 

@@ -26,8 +26,9 @@ from recorder.errors import TraceError
 from recorder.interface import Interface, Method, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
 from recorder.native import core_of
+from recorder.session import Bounds
 from recorder.trace import describe_header
-from recorder.writer import TraceWriter, live_header, warn_once
+from recorder.writer import TraceWriter, live_header, open_writer, warn_once
 
 if TYPE_CHECKING:
     from recorder.redaction import Redaction
@@ -85,6 +86,8 @@ def record_pointer(
     sync_event: int | None = None,
     sync_event_at: int | None = None,
     clock: Sequence[int] | None = None,
+    bounds: Bounds | None = None,
+    sync: float | None = None,
     redact: Redaction | None = None,
 ) -> RecordedPointer:
     """Record to a new file at `path` what is called on the pointer that this gives, and forward it to `inner`.
@@ -97,8 +100,9 @@ def record_pointer(
         with record_pointer(host, "run.tape", sync_event_at=ctypes.addressof(event)) as recorded:
             provider(recorded.pointer)
 
-    `redact` takes the words out of all that gets into the file; the compiled core cannot do that, and does not
-    record then.
+    `bounds`, `sync` and `redact` are those of `recorder.writer.open_writer`: what the recording may take on the
+    disk, when it is handed to the disk, what takes the words out of all that gets into the file.  The compiled
+    core does not record then.
 
     `clock` are readings, in nanoseconds, to take instead of a clock's: one at the start, one for each new thread,
     each enter and each leave.
@@ -116,9 +120,11 @@ def record_pointer(
     if header is None:
         header = live_header(interface=interface)
     core = core_of("recorder").module
-    through_python = core is None or redact is not None or not _fits(core, interface)
-    recorded = _ThroughPython if through_python else _Compiled
-    return recorded(_Wanted(address, path, interface, header, sync_event, sync_event_at, clock, redact))
+    plain = bounds is None and sync is None and redact is None
+    recorded = _Compiled if plain and core is not None and _fits(core, interface) else _ThroughPython
+    return recorded(
+        _Wanted(address, path, interface, header, sync_event, sync_event_at, clock, bounds, sync, redact)
+    )
 
 
 class _Wanted(NamedTuple):
@@ -131,6 +137,8 @@ class _Wanted(NamedTuple):
     sync_event: int | None
     sync_event_at: int | None
     clock: Sequence[int] | None
+    bounds: Bounds | None
+    sync: float | None
     redact: Redaction | None
 
 
@@ -156,12 +164,17 @@ class _ThroughPython(_Owner):
 
     def __init__(self, wanted: _Wanted):
         wrapped = com.wrap(wanted.inner, wanted.interface)
-        self._writer = _Watching(
+        at = wanted.sync_event_at
+        self._cell = [] if at is None else [ctypes.c_void_p.from_address(at)]
+        self._writer = open_writer(
             wanted.path,
             wanted.header,
+            bounds=wanted.bounds,
             clock=time.monotonic_ns if wanted.clock is None else iter(wanted.clock).__next__,
+            kind=_Watching,
             sync_event=wanted.sync_event,
-            sync_event_at=wanted.sync_event_at,
+            cell=self._cell,
+            sync=wanted.sync,
             redact=wanted.redact,
         )
         callback = RecordingCallback(wrapped, interface=wanted.interface, writer=self._writer)
@@ -183,19 +196,19 @@ class _ThroughPython(_Owner):
 
     def close(self) -> None:
         self._writer.close()
-        self._writer.cell = None
+        self._cell.clear()
         self._exposed.release()
 
 
 class _Watching(TraceWriter):
-    """A writer that looks for the sync's event where the provider stores it."""
+    """A writer that looks for the sync's event where the provider stores it, as long as `cell` holds the place."""
 
-    def __init__(self, *args: Any, sync_event_at: int | None, **options: Any):
-        self.cell = None if sync_event_at is None else ctypes.c_void_p.from_address(sync_event_at)
+    def __init__(self, *args: Any, cell: list[ctypes.c_void_p], **options: Any):
+        self._cell = cell
         super().__init__(*args, **options)
 
     def token(self, value: Any) -> Argument:
-        if value not in self.tokens and self.cell is not None and self.cell.value == value:
+        if value not in self.tokens and self._cell and self._cell[0].value == value:
             self.tokens[value] = SYNC_EVENT.token
         return super().token(value)
 

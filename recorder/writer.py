@@ -435,14 +435,19 @@ def open_writer(
     *,
     bounds: Bounds | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
+    kind: Callable[..., TraceWriter] | None = None,
     **options: Any,
 ) -> TraceWriter:
-    """A TraceWriter; with `bounds` that of the first of several files (`recorder.session`), for all."""
+    """A TraceWriter; with `bounds` that of the first of several files (`recorder.session`), for all.
+
+    `kind` is a subclass to make instead.
+    """
+    new = kind or TraceWriter
     if bounds is None:
-        return TraceWriter(path, header, clock=clock, **options)
+        return new(path, header, clock=clock, **options)
 
     def make(part: Path, header: Header, session: Session) -> TraceWriter:
-        writer = TraceWriter(part, header, clock=clock, session=session, limit=bounds.limit, **options)
+        writer = new(part, header, clock=clock, session=session, limit=bounds.limit, **options)
         before: TraceWriter | None = getattr(session, "writer", None)
         if before is not None and len(before.tokens) < MAX_TOKENS:  # a handle keeps its symbol
             writer.tokens, writer._free_tokens = before.tokens, before._free_tokens

@@ -76,9 +76,3 @@ def test_what_makes_no_sense(folder: Path, options: list[str], complaint: str) -
     done = run("bounded_provider:short", *options)
     assert done.exit_code == 2 and complaint in done.output
     assert not list(folder.glob("*.tape"))
-
-
-@pytest.mark.parametrize("option", [["--ring", "1M"], ["--sync", "1"], ["--redact", "--sync", "1"]])
-def test_a_native_provider_is_not_recorded_otherwise_than_asked(folder: Path, option: list[str]) -> None:
-    done = run("library.so:create", *option)
-    assert done.exit_code == 2 and f"{option[-2]} is for callables in Python" in done.output

@@ -15,6 +15,7 @@ import pytest
 
 from recorder.callback import RecordingCallback
 from recorder.calls import Enter, Outcome, Trace
+from recorder.checking import check
 from recorder.errors import TraceError
 from recorder.session import LEAST, Bounds, parse_size
 from recorder.session_input import SessionReader, parts
@@ -480,3 +481,15 @@ def test_a_folder_with_a_session_is_a_corpus_of_its_files(path: Path) -> None:
     corpus = read_corpus([str(path.parent)])
     assert [len(member.trace.calls) for member in corpus.members] == [len(trace.calls) for trace in every(path)]
     assert not corpus.unreadable
+
+
+@pytest.mark.slow
+def test_a_provider_is_not_blamed_for_calls_that_are_missing(path: Path) -> None:
+    """References that were taken, and a failure that was reported, in a file that was dropped."""
+    with RecordingCallback(Host(), path, bounds=RING) as callback:
+        callback.Error(-2147467259, "it fails")
+        call(callback, 10 * OF_A_FILE)
+        callback.Done(None, -2147467259)
+    trace = TraceInput(path)
+    assert "P18" not in {broken.rule.id for broken in check(trace).broken}
+    assert trace.dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
 import threading
@@ -13,11 +14,13 @@ import pytest
 
 from recorder import com, events
 from recorder.calls import SYNC_EVENT
-from recorder.errors import SynctapeError
+from recorder.errors import SynctapeError, TraceError
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN, MAPISIB
 from recorder.library import LibraryError
 from recorder.native_provider import record_native
 from recorder.obligations import check_native
+from recorder.session import LEAST, Bounds
+from recorder.session_input import parts
 from recorder.store import is_store, load_store
 from recorder.trace import read_trace
 from recorder.trace_input import TraceInput
@@ -49,6 +52,18 @@ class Store:
         events.close(own)
 
 
+class Busy(Store):
+    """As many calls as fill several files of the smallest session."""
+
+    def _run(self, callback: Any, handle: int, own: int, flags: int) -> None:
+        for index in range(CALLS):
+            callback.Progress(None, index, CALLS)
+        super()._run(callback, handle, own, flags)
+
+
+CALLS = 9000
+
+
 class Forgetful(Store):
     event = False
 
@@ -74,6 +89,20 @@ def test_it_is_started_with_a_mapisib_and_keeps_the_rules(tmp_path: Path) -> Non
     ]
     assert (run.result, run.event, run.held) == (0, "open", 0)
     assert check_native(TraceInput(path), run).broken == []
+
+
+def test_it_is_recorded_in_several_files(tmp_path: Path) -> None:
+    path = tmp_path / "run.tape"
+    for _ in range(2):  # again, over those that are there
+        record_native(Busy(), path, bounds=Bounds(LEAST), sync=60, overwrite=True)
+        assert not path.exists() and len(parts(path)) > 1
+        trace = TraceInput(path).read()
+        assert trace.damage is None and trace.header.provenance["session"]["files"] == [n for n, _ in parts(path)]
+        assert [call.args[1] for call in trace.calls if call.method == "Progress"][:-2] == list(range(CALLS))
+        assert [call.method for call in trace.calls[-2:]] == ["Done", "Release"]
+        assert trace.calls[-2].args == (SYNC_EVENT, 0)
+    with pytest.raises(TraceError, match="exists already"):
+        record_native(Busy(), path, bounds=Bounds(LEAST))
 
 
 def test_its_mistakes_are_seen(tmp_path: Path) -> None:
@@ -114,3 +143,16 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "no rule broken" in done.stdout
     assert read_trace(tmp_path / "run.tape").calls[-1].method == "Release"
+
+
+@pytest.mark.slow
+def test_a_ring_from_the_command_line(tmp_path: Path) -> None:
+    store = Path(__file__).read_text("utf-8").replace("CALLS = 9000", "CALLS = 50_000")
+    (tmp_path / "my_store.py").write_text(store, "utf-8")
+    command = [sys.executable, "-m", "synctape", "record", "my_store:Busy", "-o", "run.tape", "--ring", "1M"]
+    done = subprocess.run([*command, "--sync", "9"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"run.tape: \d+ calls, after \d+ files that were dropped in ", done.stdout)
+    numbers = [number for number, _ in parts(tmp_path / "run.tape")]
+    assert len(numbers) == 8 and numbers[0] > 1
+    assert sum(path.stat().st_size for _, path in parts(tmp_path / "run.tape")) <= 1 << 20
