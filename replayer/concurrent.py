@@ -15,7 +15,7 @@ from replayer.scheduler import HandOver, Scheduler, Stuck, closing, prepare
 from replayer.switch_points import SwitchPoints
 from replayer.target import Instance, Target, TargetError
 
-__all__ = ["Concurrent", "play_concurrently"]
+__all__ = ["Concurrent", "Maker", "NoPythonObjectError", "play_concurrently", "points_for"]
 
 Made = Callable[[Instance, Call, int], Outcome]
 """Makes a call that has this number, and gives its outcome."""
@@ -60,10 +60,10 @@ def play_concurrently(
     place of the call that is made next, `quiet` when nothing goes on any more, before threads of the target are
     ended.  Raises TargetError if the target gives no instance.
     """
-    points = _points_for(target)
+    points = points_for(target)
     scheduler = Scheduler(target.owns, points.on_this_thread)
     played = Concurrent(hand_overs=scheduler.hand_overs)
-    maker = _Maker(target, scheduler)
+    maker = Maker(target, scheduler)
     left: dict[int, deque[int]] = {}
     for place, call in enumerate(calls):
         left.setdefault(call.thread, deque()).append(place)
@@ -99,10 +99,10 @@ def play_concurrently(
             next_of(thread)
 
     programs = {thread: functools.partial(program, thread) for thread in left}
-    prepare([_Maker.THREAD, *programs])
+    prepare([Maker.THREAD, *programs])
     with in_force(target), closing(scheduler):
         with points.calling(scheduler.step):
-            scheduler.run({_Maker.THREAD: maker.make, **programs})
+            scheduler.run({Maker.THREAD: maker.make, **programs})
         quiet(maker.instance)
     played.instance = maker.instance
     played.deadlock, played.held = scheduler.deadlock, scheduler.is_held
@@ -114,15 +114,23 @@ def play_concurrently(
     return played
 
 
-class _Maker:
-    """Makes the instance, on a thread of the schedule, so that threads which that starts are scheduled, too."""
+class NoPythonObjectError(TargetError):
+    """A Python target's factory gives an interface pointer: what is behind it cannot be scheduled."""
+
+
+class Maker:
+    """Makes the instance, on a thread of the schedule, so that threads which that starts are scheduled, too.
+
+    `called_out`: what is told of its occasions, in place of the scheduler.
+    """
 
     THREAD = -1
     instance: Instance
 
-    def __init__(self, target: Target, scheduler: Scheduler):
+    def __init__(self, target: Target, scheduler: Scheduler, called_out: Callable[[], None] | None = None):
         self._target = target
         self._scheduler = scheduler
+        self._called_out = called_out or scheduler.occasion
         self._made = False
         self._stack = ExitStack()
 
@@ -130,8 +138,10 @@ class _Maker:
         instance = self._target.instance()
         if instance.native:
             instance.close()
-            raise TargetError(f"target {self._target.spec}: it gives an interface pointer, not a Python object")
-        self._stack.enter_context(occasions(instance, self._scheduler.occasion))
+            raise NoPythonObjectError(
+                f"target {self._target.spec}: it gives an interface pointer, not a Python object"
+            )
+        self._stack.enter_context(occasions(instance, self._called_out))
         self.instance, self._made = instance, True
         self._scheduler.wake(self)
 
@@ -143,7 +153,7 @@ class _Maker:
         return "the instance"
 
 
-def _points_for(target: Target) -> SwitchPoints:
+def points_for(target: Target) -> SwitchPoints:
     if not _latest or _latest[0][0] is not target:
         _latest.clear()
         _latest.append((target, SwitchPoints(target.owns)))

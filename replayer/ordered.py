@@ -65,9 +65,8 @@ class Room(Protocol):
 class Threads:
     """Real threads.  `patience`: seconds without a move until calls are taken to wait for each other."""
 
-    together = True
-
-    def __init__(self, patience: float):
+    def __init__(self, patience: float, *, together: bool = True):
+        self.together = together
         self._patience = patience
         self._changed = threading.Condition()
 

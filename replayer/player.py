@@ -29,7 +29,7 @@ from recorder.interface import Method, Parameter, Type
 from recorder.writer import storable
 from replayer.activation import Apartment
 from replayer.compiled import Compiled, open_compiled
-from replayer.concurrent import Concurrent, play_concurrently
+from replayer.concurrent import Concurrent, NoPythonObjectError, play_concurrently
 from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
 from replayer.holding import Holding
@@ -40,6 +40,7 @@ from replayer.native_threads import can_overlap, play_natively, plays_needed, st
 from replayer.occasions import occasions
 from replayer.order import Order, OrderError, is_ordered, with_outcomes
 from replayer.ordered import InOrder, Threads
+from replayer.ordered_schedule import Ordered, play_ordered
 from replayer.scheduler import Abandoned, HandOver, Stuck
 from replayer.sequential import Sequential
 from replayer.target import Instance, Target, TargetError, one_line
@@ -180,7 +181,16 @@ def _played_by(session: _Session, trace: Trace, order: Order | None = None) -> R
         outcomes = session.play(trace.calls, order)
     if session.concurrent is not None:
         return _concurrent_run(trace, session, session.concurrent)
-    return Run(with_outcomes(trace, outcomes), tuple(session.observations))
+    run = Run(with_outcomes(trace, outcomes), tuple(session.observations))
+    if (ordered := session.ordered) is None:
+        return run
+    return replace(
+        run,
+        stack=_stacks(ordered.deadlock),
+        schedule=tuple(ordered.hand_overs),
+        steps=tuple(ordered.steps),
+        held=ordered.held,
+    )
 
 
 def _telling(runs: Sequence[Run]) -> Run:
@@ -195,7 +205,7 @@ def _telling(runs: Sequence[Run]) -> Run:
     return replace(run, observations=tuple(seen))
 
 
-_OUT_OF_ORDER = Outcome(OutcomeKind.NOT_RUN, None, detail="the recorded order could not be kept")
+_OUT_OF_ORDER = Outcome(OutcomeKind.NOT_RUN, None, detail="its turn in the recorded order never came")
 
 
 def _concurrent_run(trace: Trace, session: _Session, played: Concurrent) -> Run:
@@ -203,11 +213,15 @@ def _concurrent_run(trace: Trace, session: _Session, played: Concurrent) -> Run:
     return Run(
         replace(trace, header=header, events=tuple(played.events)),
         tuple(session.observations),
-        "\n".join(f"Thread {s.thread}, waiting for {s.waits_for}:\n{s.stack}" for s in played.deadlock),
+        _stacks(played.deadlock),
         schedule=tuple(played.hand_overs),
         steps=tuple(played.steps),
         held=played.held,
     )
+
+
+def _stacks(deadlock: Iterable[Stuck]) -> str:
+    return "\n".join(f"Thread {s.thread}, waiting for {s.waits_for}:\n{s.stack}" for s in deadlock)
 
 
 class _Session:
@@ -231,6 +245,7 @@ class _Session:
         self.observations: list[Observation] = []
         self.number = 0
         self.concurrent: Concurrent | None = None  # what came of scheduled calls
+        self.ordered: Ordered | None = None  # how calls in a recorded order went under the scheduler
         self._methods = {m.name: m for m in target.interface.slots}
         self._unknown = target.interface.unknown
         self._before: set[threading.Thread] = set()
@@ -243,12 +258,15 @@ class _Session:
         self._compiled: Compiled | None = None
         self._texts: GuardedTexts | None = None  # for calls on a native target that are not compiled
 
-    def play(self, calls: tuple[Call, ...], order: Order | None = None) -> list[Outcome]:
+    def play(self, calls: tuple[Call, ...], order: Order | None = None) -> Sequence[Outcome | None]:
         self._before = set(threading.enumerate())
         self._note(Phase.MAKING, 0)
         if self.scheduled and not self.target.native:
             self.concurrent = self._play_concurrently(calls)
             return []
+        if order is not None and not (self.target.native or self.options.pace or self.options.main_thread):
+            with suppress(NoPythonObjectError):
+                return self._play_ordered(calls, order)
         try:
             instance = self.target.instance()
         except TargetError as error:
@@ -266,15 +284,18 @@ class _Session:
         with open_compiled(self.target.interface, self.options.guard, self.options.seed) as self._compiled:
             return self._play_on(instance, calls)
 
-    def _play_on(self, instance: Instance, calls: tuple[Call, ...], order: Order | None = None) -> list[Outcome]:
+    def _play_on(
+        self, instance: Instance, calls: tuple[Call, ...], order: Order | None = None
+    ) -> Sequence[Outcome | None]:
         custody = self._take(instance, calls)
         outcomes: list[Outcome] = []
+        ordered: Sequence[Outcome | None] | None = None
         apartment = instance.apartment
         alone = apartment is not None and apartment.is_single  # then this thread, which made it, makes all calls
         numbers = {0} if alone else {c.thread for c in calls}
         with _Lanes(numbers, self.options.main_thread or alone) as lanes, lanes.inside(apartment):
             if order is not None:
-                outcomes = self._make_in_order(instance, calls, order, lanes)
+                ordered = self._make_in_order(instance, calls, order, lanes)
             elif len(lanes) <= 1:
                 lanes.run(min(numbers, default=0), lambda: self._make_all(instance, calls, outcomes))
             else:
@@ -284,7 +305,7 @@ class _Session:
             if self.options.join_seconds:
                 self._join(lanes)
         self._end(instance, calls, custody)
-        return outcomes
+        return outcomes if ordered is None else ordered
 
     def _play_concurrently(self, calls: tuple[Call, ...]) -> Concurrent:
         def make(instance: Instance, call: Call, number: int) -> Outcome:
@@ -366,6 +387,25 @@ class _Session:
             kind = judgement.kind or _UNJUDGED
             self.observations.append(Observation(kind, judgement.number, judgement.message))
 
+    def _play_ordered(self, calls: tuple[Call, ...], order: Order) -> list[Outcome | None]:
+        making = _Making(self, calls)
+        try:
+            played = self.ordered = play_ordered(self.target, calls, order, making)
+        except TargetError as error:
+            self._give_in(error.__context__)  # what the factory raised
+            raise
+        if played.deadlock:
+            self.observations.append(_deadlock(played.deadlock))
+        self._told(played.reason)
+        self._note(Phase.ENDING, len(calls) - 1)
+        self._end(played.instance, calls, None)
+        return making.outcomes
+
+    def _told(self, reason: str) -> None:
+        """Why an order could not be kept, if it could not."""
+        if reason:
+            self.observations.append(Observation(_ORDER, 0, reason))
+
     def _take(self, instance: Instance, calls: tuple[Call, ...]) -> Custody | None:
         """Take a native object into custody, unless no oracle is to look at what it owes to IUnknown."""
         if not instance.pointer or {"identity", "references"} <= set(self.options.skip):
@@ -439,13 +479,13 @@ class _Session:
 
     def _make_in_order(
         self, instance: Instance, calls: tuple[Call, ...], order: Order, lanes: _Lanes
-    ) -> list[Outcome]:
+    ) -> Sequence[Outcome | None]:
         if len(order.programs) > len(lanes):
-            message = "the object's apartment has one thread, on which calls of several cannot overlap"
-            self.observations.append(Observation(_ORDER, 0, message))
+            self._told("the object's apartment has one thread, on which calls of several cannot overlap")
             return [_OUT_OF_ORDER] * len(calls)
-        making = _Making(self, instance, calls)
-        ordered = InOrder(calls, order, making, Threads(self.options.patience))
+        making = _Making(self, calls)
+        making.instance = instance
+        ordered = InOrder(calls, order, making, Threads(self.options.patience, together=not self.options.pace))
         with occasions(instance, ordered.called_out), making:
             try:
                 lanes.run_together(
@@ -454,8 +494,7 @@ class _Session:
             except BaseException:
                 ordered.abandon()
                 raise
-        if ordered.reason:
-            self.observations.append(Observation(_ORDER, 0, ordered.reason))
+        self._told(ordered.reason)
         return making.outcomes
 
     def _came(self, instance: Instance, call: Call, outcome: Outcome | None, outcomes: list[Outcome]) -> None:
@@ -682,16 +721,17 @@ def _watching(session: _Session) -> Iterator[None]:
 
 
 class _Making:
-    """How a session's calls are made in a recorded order (replayer.ordered.Making).
+    """How a session's calls are made in a recorded order (replayer.ordered.Making), on the instance that it has.
 
     What is looked at after each call waits for its turn to end, since only then nobody else acts.  An invariant
     may be broken while a call is under way, and what a late call changes cannot be told from what others do.
     """
 
-    def __init__(self, session: _Session, instance: Instance, calls: Sequence[Call]):
-        self.outcomes = [_OUT_OF_ORDER] * len(calls)
+    instance: Instance
+
+    def __init__(self, session: _Session, calls: Sequence[Call]):
+        self.outcomes: list[Outcome | None] = [_OUT_OF_ORDER] * len(calls)  # None: it has not returned
         self._session = session
-        self._instance = instance
         self._calls = calls
         self._guarded = session._texts is not None
         self._texts: dict[int, GuardedTexts] = {}  # by call: of each the texts are its own
@@ -709,17 +749,18 @@ class _Making:
         session.number = number
         if session.options.pace:
             session._wait(call)
-        if (refused := session._refused(self._instance, call)) is not None:
+        if (refused := session._refused(self.instance, call)) is not None:
             return refused
         texts = None
         if self._guarded:
             texts = self._texts[number] = self._idle.pop() if self._idle else GuardedTexts()
-        args = session._arguments(self._instance, call, texts)
+        args = session._arguments(self.instance, call, texts)
         session._given(call, number)
+        self.outcomes[number] = None
         return args
 
     def make(self, number: int, ready: list[Any]) -> Outcome:
-        return self._session._called(self._instance, self._calls[number], ready)
+        return self._session._called(self.instance, self._calls[number], ready)
 
     def end(self, number: int, outcome: Outcome, *, alone: bool) -> None:
         session = self._session
@@ -727,10 +768,10 @@ class _Making:
         if (texts := self._texts.pop(number, None)) is not None:
             texts.returned()
             self._idle.append(texts)
-        self.outcomes[number] = session._noted(self._instance, self._calls[number], outcome)
-        session._check_handles(self._instance.handles, number)
+        self.outcomes[number] = session._noted(self.instance, self._calls[number], outcome)
+        session._check_handles(self.instance.handles, number)
         if alone:
-            session._check_invariant(self._instance, number)
+            session._check_invariant(self.instance, number)
 
     def note(self, passed: int, number: int) -> None:
         self._session._note(Phase.ORDERED + passed, number)

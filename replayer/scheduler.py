@@ -24,6 +24,7 @@ __all__ = ["LEFT", "Abandoned", "HandOver", "Scheduler", "Stuck", "Task", "closi
 
 _SPIN = 10_000  # steps in one go after which a thread drops below all others
 LEFT = 20  # waits that end by their limit after the last call
+_WAITS = 1000  # that end by their limit until nothing is taken to go on
 _NEVER = sys.maxsize
 _LOOK_SECONDS = 0.5  # no wait of the controlling thread is endless: a signal just before it would not end it
 
@@ -106,7 +107,8 @@ class Scheduler:
     """Runs programs, one on each of its threads; what those below number 0 do is not told.
 
     `owns` says whether a source file is the target's own code; `tracing` is entered on each thread while it runs
-    (it counts steps, see replayer.switch_points), None where there are no switch points inside calls.
+    (it counts steps, see replayer.switch_points), None where there are no switch points inside calls.  `idle` is
+    called when nothing can go on, and gives True if it has woken somebody.
     """
 
     active: ClassVar[Scheduler | None] = None  # whose threads run
@@ -123,6 +125,7 @@ class Scheduler:
         self.deadlock: list[Stuck] = []
         self._wanted: list[Any] = []  # what the threads of the deadlock waited for
         self.now = 0.0  # virtual seconds
+        self.idle: Callable[[], bool] = lambda: False
         self._owns = owns
         self._tracing = tracing
         self._tasks: list[Task] = []
@@ -132,6 +135,8 @@ class Scheduler:
         self._errors: list[BaseException] = []
         self._ending = False
         self._fired = 0
+        self._highest = 0
+        self._waits_ended = 0  # by their limit, since a thread was preferred
         self._threads: dict[int, Task] = {}  # by id() of the target's threading.Thread
 
     # --- from outside ---------------------------------------------------------------------------------------
@@ -220,6 +225,16 @@ class Scheduler:
         task = self.current
         assert task is not None
         self._drop(task, "change")
+
+    def prefer(self, rank: int) -> None:
+        """A thread rises above all others; the current one looks at its next step whether it still may go on."""
+        self._waits_ended = 0
+        for task in self._tasks:
+            if task.rank == rank and self.current is not None:
+                self._highest += 1
+                task.priority = self._highest
+                if task.ready and task is not self.current:
+                    self.current.stop = self.current.steps + 1
 
     def begin(
         self, call: int, switches: Sequence[int] = (), on_occasion: Callable[[], object] | None = None
@@ -345,6 +360,8 @@ class Scheduler:
         self._lowest -= 1
         task.priority = self._lowest
         best = self._best()
+        if best is task and why == "spin" and self.idle():
+            best = self._best()
         if best is not None and best is not task:
             self._hand_over(task, best, why)
 
@@ -356,6 +373,8 @@ class Scheduler:
         best = self._best()
         if best is None and not self._ending:
             best = self._in_time()
+        if best is None and not self._ending and self.idle():
+            best = self._best()
         if best is task:  # its own limit was the next to come
             return
         if best is not None and not self._ending:
@@ -375,8 +394,9 @@ class Scheduler:
             if self._fired > LEFT:
                 return None
         timed = [task for task in self._tasks if not task.done and not task.ready and task.deadline is not None]
-        if not timed:
-            return None
+        self._waits_ended += 1
+        if not timed or (self._waits_ended > _WAITS and self.idle()):
+            return self._best()
         task = min(timed, key=lambda task: (task.deadline, -task.priority))
         self._come(task)
         return task

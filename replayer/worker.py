@@ -144,7 +144,7 @@ def pack_run(run: Run, *, worn: bool = False) -> dict[str, Any]:
     """A run as plain values.  `worn`: another process should play the next one."""
     seen = [list(asdict(seen).values()) for seen in run.observations]
     packed = {"trace": dump_trace(run.trace), "seen": seen, "worn": worn}
-    if run.trace.header.scheduled:
+    if run.trace.header.scheduled or run.steps:
         packed |= {"schedule": run.schedule, "steps": run.steps, "stack": run.stack, "worn": worn or run.held}
     return packed
 

@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import CALLBACK, QuietHost, recorded
 
+from recorder.callback import recording
 from recorder.calls import Call, Enter, Event, Header, Leave, Outcome, OutcomeKind, Trace
+from recorder.com import expose
+from recorder.trace import read_trace
+from replayer.compare import differences
 from replayer.isolation import Here, Isolated, Limits
 from replayer.order import Order
 from replayer.player import PlayOptions, Run, play
-from replayer.target import object_target
+from replayer.target import load_target, object_target
 from replayer.verdict import Judging, Status, Verdict, replay_trace
 
 SOON = PlayOptions(patience=0.2, join_seconds=0)
@@ -179,6 +183,130 @@ def test_the_main_thread_can_make_the_first_threads_calls() -> None:
 
     assert not play(recorded("0( 1( 1) 0)"), object_target(Host), options).unforced
     assert threads.pop() is threading.main_thread() is not threads.pop()
+
+
+def test_what_was_recorded_of_calls_that_overlap_and_nest_is_replayed_so(tmp_path: Path) -> None:
+    class Host(Meeting):
+        pump: Any = None
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            if self.pump and index == 0:
+                self.pump()
+            super().Progress(text, index, maximum)
+            return index
+
+    host, nested = Host(), threading.Event()
+    with recording(host, tmp_path / "it.tape") as callback:
+
+        def pump() -> None:
+            callback.Progress(None, 5, 9)
+            nested.set()
+
+        host.pump = pump
+        first = threading.Thread(target=callback.Progress, args=(None, 0, 9))
+        first.start()
+        nested.wait()
+        callback.Progress(None, 1, 9)
+        first.join()
+    trace = read_trace(tmp_path / "it.tape")
+    run = play(trace, object_target(Host), SOON)
+    assert not run.unforced and borders(run.trace) == borders(trace)
+    assert [call.args[1] for call in trace.calls] == [0, 5, 1] and not list(differences(trace, run.trace))
+
+
+# ---------------------------------------------------------------------------- Python targets, under the scheduler
+
+
+class Steps(QuietHost):
+    """Tells each step of each call."""
+
+    log: list[tuple[int, str]]
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+        self.log.append((index, "first"))
+        self.log.append((index, "second"))
+
+
+def test_whoever_comes_next_in_the_order_goes_first() -> None:
+    log: list[tuple[int, str]] = []
+    host = object_target(type("Host", (Steps,), {"log": log}))
+    runs = []
+    for _ in range(2):
+        log.clear()
+        runs.append(play(recorded("0( 1( 1) 2( 0) 2)", threads="012"), host, SOON))
+        assert [index for index, _ in log] == [1, 1, 0, 0, 2, 2]
+    assert runs[0].schedule == runs[1].schedule != ()
+    assert runs[0].steps == runs[1].steps and min(runs[0].steps) >= 2
+
+
+def test_a_call_goes_on_as_far_as_others_need_it_to() -> None:
+    class Host(Steps):
+        def __init__(self) -> None:
+            self.lock, self.taken = threading.Lock(), threading.Event()
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            if index == 1:
+                self.taken.wait()
+            with self.lock:
+                self.taken.set()
+                super().Progress(text, index, maximum)
+            self.log.append((index, "third"))
+
+    log: list[tuple[int, str]] = []
+    run = play(recorded("0( 1( 1) 0)"), object_target(type("It", (Host,), {"log": log})), SOON)
+    assert not run.unforced
+    assert [index for index, _ in log] == [0, 0, 1, 1, 1, 0]
+
+
+def test_a_call_that_waits_for_itself_is_a_deadlock_and_seen_at_once() -> None:
+    trace = recorded("0( 1( 1) 0) 2( 2)", {0: "Error(E_FAIL, NULL)"}, threads="000")
+    run = play(trace, load_target("targets.threads.callback_under_lock:Host"), SOON)
+    (seen,) = run.observations
+    assert seen.kind == "deadlock" and not run.unforced
+    assert kinds(run) == [None, None, OutcomeKind.NOT_RUN]
+    assert "callback_under_lock.py" in run.stack
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_target_that_never_rests_is_not_waited_for(busy: bool) -> None:
+    class Host(QuietHost):
+        met = False
+
+        def __init__(self) -> None:
+            self.over = threading.Event()
+            if not busy:
+                threading.Thread(target=self.tick, daemon=True).start()
+
+        def tick(self) -> None:
+            while not self.over.wait(0.01):
+                """Time goes by."""
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> Any:
+            self.met = self.met or index == 2
+            while index == 0 and not self.met:
+                if not busy:
+                    self.over.wait(0.1)
+
+        def Done(self, handle: Any, result: int) -> Any:
+            self.over.set()
+
+    trace = recorded("0( 1( 1) 0) 2( 2) 3( 3)", {3: "Done(NULL, S_OK)"}, threads="0111")
+    run = play(trace, object_target(Host), SOON)
+    assert "call 0 (Progress on thread 0) did not return until call 2 (Progress on thread 1) was" in run.unforced
+
+
+def test_a_factory_in_python_may_give_an_interface_pointer() -> None:
+    trace = recorded("0( 1( 1) 0)")
+    run = play(trace, object_target(lambda: expose(Meeting(), CALLBACK)), SOON)
+    assert kinds(run) == [OutcomeKind.RETURNED] * 2 and not run.unforced and not run.schedule
+
+
+def test_recorded_times_are_kept_on_real_threads() -> None:
+    calls = [Call("Progress", (None, number, 9), number, 40_000_000 * number) for number in (0, 1)]
+    trace = Trace(Header(CALLBACK), (*map(Enter, (0, 1), calls), Leave(1, Outcome()), Leave(0, Outcome())))
+    run = play(trace, object_target(Meeting), PlayOptions(pace=1.0, join_seconds=0))
+    (first, _) = run.trace.played
+    assert first.outcome is not None and first.outcome.elapsed_ns >= 30_000_000 and not run.unforced
 
 
 # ------------------------------------------------------------------------------------- what cannot be forced
