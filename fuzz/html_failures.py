@@ -186,6 +186,8 @@ def _sequence(failure: Failure, interface: Interface, number: int, most: int) ->
     for at in kept:
         call, outcome, failing = calls[at], outcomes[at], at == failure.number
         answer, kind = _answer(outcome, interface.method(call.method), failing) if known else ("", "unknown")
+        if known and outcome is None and failure.lanes is not None:
+            answer, kind = "never ended", "bad"
         row = f"call-{number}-{at}"
         text = shown(call_text(call, interface), LONGEST)
         drawn.append(

@@ -104,19 +104,18 @@ def _box(call: LaneCall, place: _Place) -> Element:
     room = max(int((place.width - 12) / _CHARACTER), 4)
     mark = "✗ " if call.failing else ""
     label = f"call {call.number}, {call.method}, {call.answer}{', the failing one' if call.failing else ''}"
-    middle = place.x + place.width / 2
+    left = place.x + 8
     return element(
         "g",
         element("rect", x=place.x, y=place.y, width=place.width, height=_BOX, rx=6),
         [element("rect", x=x, y=place.y + 2, width=w, height=_BOX - 4, class_="waits") for x, w in place.waits],
-        element("text", mark + _cut(call.method, room), x=middle, y=place.y + 21, text_anchor="middle"),
+        element("text", mark + _cut(call.method, room), x=left, y=place.y + 21),
         element(
             "text",
             _cut(call.answer, room),
-            x=middle,
+            x=left,
             y=place.y + _BOX + 14,
             class_="answer",
-            text_anchor="middle",
         ),
         class_=f"call {call.kind}{' failing' if call.failing else ''}",
         tabindex=0,
@@ -129,8 +128,10 @@ def _box(call: LaneCall, place: _Place) -> Element:
 
 def _switch(number: int, moment: Moment, x: float, tops: Mapping[int, float]) -> Element:
     """An arrow from where the thread gives way to the lane that goes on, with its number in the list."""
-    start, end = tops[moment.thread] + 8 + _LEVEL * moment.depth + _BOX / 2, tops[moment.to] + 8 + _BOX / 2
-    tip = 5 if end > start else -5
+    box, other = tops[moment.thread] + 8 + _LEVEL * moment.depth, tops[moment.to] + 8
+    down = other > box
+    start, end = (box + _BOX, other) if down else (box, other + _BOX)
+    tip = 5 if down else -5
     return element(
         "g",
         element("title", f"t{moment.thread} {switch_words(moment)}"),

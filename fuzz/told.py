@@ -22,9 +22,10 @@ __all__ = ["announcement", "count_line", "fact_lines", "json_lines", "text_lines
 def announcement(found: Found, path: Path | None) -> str:
     """A finding in a line, when it is found."""
     finding = found.finding
-    where = f" at {finding.place}" if finding.place else ""
+    place = f"at {finding.place}" if finding.place else ""
+    where = " ".join(filter(None, (finding.code, finding.method, place)))
     return (
-        f"{found.seconds:6.1f} s  {finding.code} {finding.method}{where}: {shown(finding.message, 160)} "
+        f"{found.seconds:6.1f} s  {where}: {shown(finding.message, 160)} "
         f"[{finding.level}, {len(found.calls)} calls] {path or ''}"
     )
 

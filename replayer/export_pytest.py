@@ -16,7 +16,7 @@ from recorder.calls import Argument, Handle
 from recorder.interface import Type
 from replayer.export import Form, Script, Step
 
-__all__ = ["PYTEST", "to_pytest"]
+__all__ = ["PYTEST", "quoted", "to_pytest"]
 
 PYTEST: Final = Form(
     "pytest",
@@ -35,9 +35,9 @@ def to_pytest(script: Script) -> str:
     """The file's source, in ASCII."""
     parts = {
         "PROMISE": "\n".join(script.promise()),
-        "FACTORY": _quoted(script.spec if _SPEC.fullmatch(script.spec) else "your_module:YourCallback"),
+        "FACTORY": quoted(script.spec if _SPEC.fullmatch(script.spec) else "your_module:YourCallback"),
         "CALLS": "\n".join(_calls(script)),
-        "METHODS": _tuple(_quoted(m.name) for m in script.interface.calls),
+        "METHODS": _tuple(quoted(m.name) for m in script.interface.calls),
         "CLOSES": _tuple(map(str, script.closes)),
         "MEMORY": "2048" if script.kept_for("memory") else "None",
         "ISOLATED": repr(script.kept_for(*_ISOLATED)),
@@ -53,7 +53,7 @@ def _calls(script: Script) -> Iterator[str]:
             continue
         types = [p.type for p in step.method.inputs]
         values = [_value(a, types[i] if i < len(types) else None) for i, a in enumerate(step.call.args)]
-        name, asked = _quoted(step.method.name), _asked(step)
+        name, asked = quoted(step.method.name), _asked(step)
         yield f"    # {step.text}"
         yield f"    Call({step.number}, {step.call.thread}, {name}, {_tuple(values)}, {asked}),"
 
@@ -76,7 +76,7 @@ def _value(value: Argument, kind: Type | None) -> str:
     if isinstance(value, Handle):
         return f"Handle({value.token})"
     if isinstance(value, str):
-        return _quoted(value)
+        return quoted(value)
     if isinstance(value, bool | bytes) or value is None:
         return repr(value)
     if isinstance(value, float):
@@ -94,7 +94,7 @@ def _tuple(values: Iterable[str]) -> str:
     return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """The text as a literal in ASCII, in double quotes."""
     literal = ascii(text)
     if literal[0] == '"':

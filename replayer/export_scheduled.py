@@ -7,11 +7,13 @@ needs synctape beside pytest; the calls stand in it in text form, to read and to
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from recorder.calls import Header, Thread, Trace
 from recorder.text import call_text, switches_text, text_lines
 from replayer.export import Form, Script
+from replayer.export_pytest import quoted
 from replayer.oracles import ORACLES
 
 __all__ = ["SCHEDULED", "to_scheduled_pytest"]
@@ -23,8 +25,8 @@ def to_scheduled_pytest(trace: Trace, script: Script) -> str:
     """The file's source, in ASCII; `script` is the trace's, of the form SCHEDULED."""
     parts = {
         "PROMISE": "\n".join(script.promise()),
-        "FACTORY": ascii(script.spec or "your_module:YourCallback"),
-        "NAME": ascii(script.name),
+        "FACTORY": quoted(script.spec or "your_module:YourCallback"),
+        "NAME": quoted(script.name),
         "TRACE": "\n".join(_lines(trace)),
     }
     return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], _FILE)
@@ -32,11 +34,17 @@ def to_scheduled_pytest(trace: Trace, script: Script) -> str:
 
 def _lines(trace: Trace) -> list[str]:
     """The trace in text form, in ASCII, without what came of its calls and when that was."""
-    header = Header(trace.interface, scheduled=True, provenance=trace.header.provenance)
+    kept = trace.header.provenance.get("finding")
+    finding = {name: kept[name] for name in _TOLD if name in kept} if isinstance(kept, Mapping) else None
+    provenance = {"kind": "finding", "finding": finding} if finding else {}
+    header = Header(trace.interface, scheduled=True, provenance=provenance)
     calls = [
         f"t{call.thread} {call_text(call, trace.interface)} {switches_text(call)}".rstrip() for call in trace.calls
     ]
     return [_ascii(line) for line in (*text_lines(header, (Thread(),), ()), *calls)]
+
+
+_TOLD = ("code", "oracle", "method", "place", "message", "level", "number", "flaky")
 
 
 def _ascii(line: str) -> str:

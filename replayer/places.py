@@ -39,8 +39,15 @@ class Places:
         self._below: dict[str, list[Path]] | None = None
 
     def of(self, finding: Finding, verdict: Verdict) -> Location:
-        """The line of the target's source, else the trace."""
-        return self.in_source(finding.place, verdict.run) or self.of_trace(verdict)
+        """The line of the target's source, else the trace.
+
+        What is no one line's doing lies where a thread gave way, if one did.
+        """
+        run = verdict.run
+        gave_way = [over.place for over in run.schedule if over.why == "change"] if run is not None else []
+        places = [finding.place] if finding.place else gave_way
+        found = (self.in_source(place, run) for place in places)
+        return next(filter(None, found), None) or self.of_trace(verdict)
 
     def in_source(self, place: str, run: Run | None) -> Location | None:
         """The line of the target's source that a place names; None if it is not found."""

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from campaigns import found_scheduled
 from sequences import CALLBACK, QuietHost, calls, save, trace
 from targets import raises_after_done
 
 from fuzz.buckets import Found, check_folder, finding_trace, report_text, sequence_lines, write_finding
+from fuzz.told import announcement
 from recorder.contract import Level
 from recorder.errors import TraceError
 from recorder.trace import read_trace
@@ -147,3 +149,28 @@ def test_failures_of_one_place_share_a_bucket_and_others_do_not(late: Found) -> 
     other = found("Done(NULL, E_FAIL)", 'Progress("Inbox", 3, 9)')
     assert other.finding.bucket == late.finding.bucket and other.name == late.name
     assert other.finding.level is Level.HOSTILE
+
+
+def test_a_schedule_stands_in_the_text_beside_a_finding() -> None:
+    """And the calls above it stay a line each, which is where SARIF finds them."""
+    text = report_text(found_scheduled(), CALLBACK, "gauge:Host", Path("a.tape")).splitlines()
+    start = text.index("Schedule:")
+    assert [line.strip() for line in text[start - 3 : start - 1]] == [
+        '0  Progress("a", 1, 2) @4',
+        ">   1  Done(NULL, S_OK)   [thread 1]",
+    ]
+    assert text[start + 1 :] == [
+        "      t0  t1",
+        '      [       0  Progress("a", 1, 2)',
+        "      *       0  gives way to t1 before step 4, gauge.py:2 in Progress: self.done < 1",
+        "    > :   [   1  Done(NULL, S_OK)",
+        "    > :   ]   1  -> S_OK",
+        "      ]       0  -> S_OK",
+    ]
+
+
+def test_what_no_method_and_no_place_is_named_of_is_announced_without_gaps() -> None:
+    bare = found_scheduled()
+    bare.finding = replace(bare.finding, method="", place="", message="lost")
+    assert announcement(bare, None).strip() == "1.5 s  X3: lost [conforming, 2 calls]"
+    assert "X3 Done at host.py:7 in Progress: Zero" in announcement(found_scheduled(), None)

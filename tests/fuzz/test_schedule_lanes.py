@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from campaigns import found_scheduled, report
 
@@ -80,6 +81,16 @@ def test_a_nested_call_is_drawn_below_the_one_around_it_and_one_without_an_end_g
     outer, inner = (edges(group.find("rect")) for group in boxes(svg))
     assert outer[2] < inner[2] and outer[1] > inner[1]
     assert outer[1] <= float(svg.get("width", 0))
+
+
+def test_a_call_of_a_deadlock_never_ended() -> None:
+    failing = found_scheduled()
+    assert failing.run is not None
+    trace = failing.run.trace
+    failing.run = replace(failing.run, trace=replace(trace, events=trace.events[:2]))
+    page = to_html(report(failing))
+    assert 'aria-label="call 1, Done, never ended, the failing one"' in page
+    assert 'aria-label="call 0, Progress, never ended"' in page
 
 
 def test_the_report_of_a_campaign_draws_a_failure_s_schedule() -> None:

@@ -154,6 +154,7 @@ def test_that_calls_overlapped_when_they_were_recorded_is_said(form: Form) -> No
     assert said not in [*script_of(from_text(apart), form, "x.tape").promise()]
 
 
+ODD = {"code": "X3", "oracle": "exception", "message": "\u00e4\"\"\"'''\\", "seconds": 1.5}
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=9)
 
 
@@ -174,11 +175,12 @@ def test_any_calls_come_back_from_the_file(given_calls: list[tuple[str, int, lis
         )
         for text, t, s in given_calls
     ]
-    text = source(Trace.from_calls(made, Header(scheduled=True, provenance={"kind": "x", '"': "\u00e4\"\"\"'''"})))
+    text = source(Trace.from_calls(made, Header(scheduled=True, provenance={"finding": ODD})))
     assert text.isascii()
     again = names_of(text)["TRACE"]
     assert isinstance(again, Trace) and again.header.scheduled
     assert list(again.calls) == made
+    assert again.header.provenance["finding"] == {"code": "X3", "oracle": "exception", "message": ODD["message"]}
 
 
 def test_a_timeline_shows_calls_of_a_schedule_as_they_overlapped_whatever_they_took() -> None:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from sequences import calls, trace
 
 from recorder.calls import NOT_RUN, Enter, Event, Header, Leave, Outcome, Trace
+from recorder.sarif_format import Location
 from replayer.isolation import Here
 from replayer.lanes import Turn, lanes_of
 from replayer.oracles import Finding
+from replayer.places import Places
 from replayer.player import Run
 from replayer.reports import JsonReport, JUnitReport, Report, failure_text, marked_calls, report_all
 from replayer.sarif import SarifReport
@@ -231,6 +233,16 @@ def test_sarif_has_a_flow_for_each_thread_in_which_a_switch_is_a_line_of_the_sou
     assert switch["location"]["physicalLocation"]["region"]["startLine"] == 2
     assert switch["location"]["physicalLocation"]["artifactLocation"]["uri"] == "gauge.py"
     assert [step["importance"] for step in flows["t1"]] == ["important", "important", "essential", "essential"]
+
+
+def test_what_is_no_line_s_doing_lies_where_a_thread_gave_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gauge.py").write_text("class Host:\n    def Progress(self): self.done += 1\n")
+    monkeypatch.chdir(tmp_path)
+    places, nowhere = Places("gauge:Host", tmp_path), replace(FINDING, place="")
+    assert places.of(nowhere, verdict()) == Location("gauge.py", 2)
+    assert places.of(nowhere, verdict(run("0 1 1 2 2 0", OVER))) == Location("a.tape", is_source=False)
 
 
 DEADLOCK = ('t0 Progress("a", 1, 2) @2', 't1 Error(E_FAIL, "x")')
