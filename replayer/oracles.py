@@ -69,6 +69,8 @@ class Finding:
     def likeness(self) -> str:
         """Twelve hex digits that stay the same even when the target's lines move: a hint, where the fingerprint
         is an identity.  Two bugs of one kind in one function have the same."""
+        if self.oracle in _BY_WHAT:
+            return _digest(*self.bucket)
         return _digest(self.code, self.method, _MOVES.sub("", self.place), _shape(self.message))
 
 

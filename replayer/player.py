@@ -384,8 +384,9 @@ class _Session:
         judgement = judged(played.events, shown, Sequential(self.target, played.calls, make, note))
         self.observations.clear()
         if judgement is not None:
-            kind = judgement.kind or _UNJUDGED
-            self.observations.append(Observation(kind, judgement.number, judgement.message))
+            between = (turn.place for turn in played.hand_overs if turn.call >= 0 and turn.place)
+            kind, place = judgement.kind or _UNJUDGED, next(between, "")
+            self.observations.append(Observation(kind, judgement.number, judgement.message, place))
 
     def _play_ordered(self, calls: tuple[Call, ...], order: Order) -> list[Outcome | None]:
         making = _Making(self, calls)

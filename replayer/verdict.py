@@ -158,7 +158,12 @@ def _judged(verdict: Verdict, trace: Trace, run: Run, judge: Judge, level: Level
         notes=_notes(skipped, trace),
     )
     kept = trace.header.provenance.get("finding")
-    return _regression(verdict, kept, judge) if isinstance(kept, Mapping) else verdict
+    if isinstance(kept, Mapping):
+        verdict = _regression(verdict, kept, judge)
+    return replace(verdict, notes=(*verdict.notes, _NOT_JUDGED + run.unjudged)) if run.unjudged else verdict
+
+
+_NOT_JUDGED = "whether its calls came to what they may is not known: "
 
 
 def _regression(verdict: Verdict, kept: Mapping[Any, Any], judge: Judge) -> Verdict:
@@ -180,6 +185,8 @@ def _regression(verdict: Verdict, kept: Mapping[Any, Any], judge: Judge) -> Verd
         )
     if oracle in [gauge.oracle for gauge in GAUGES] and judge.repeat < LEAST:
         return replace(verdict, status=Status.ERROR, message=f"{code} shows only over many times (--repeat 1000)")
+    if oracle in ("linearizability", "lost-update") and verdict.run is not None and verdict.run.unjudged:
+        return replace(verdict, status=Status.ERROR, message=f"whether {code} is gone is not known")
     if verdict.notes:
         return replace(verdict, status=Status.ERROR, message=verdict.notes[0], notes=())
     unsure = ", if it is not chance: it was seen only now and then" if kept.get("flaky") else ""

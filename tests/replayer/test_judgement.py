@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 from sequences import CALLBACK, QuietHost, calls
-from targets.threads import lazy_list, one_consumer, one_lock, snapshots, unlocked_pair
+from targets.threads import callback_under_lock, lazy_list, one_consumer, one_lock, snapshots, unlocked_pair
 
 from recorder.calls import Call, Header, Trace
 from recorder.contract import Level
+from replayer.isolation import Here
 from replayer.oracles import Finding, Judge
 from replayer.player import PlayOptions, Run, play
 from replayer.target import object_target
+from replayer.verdict import Status, replay_trace
 
 LINES = (
     'Progress("a", 0, 1)',
@@ -109,6 +111,54 @@ def test_several_updates_may_be_lost_at_once() -> None:
 def test_one_bug_is_one_finding_wherever_threads_came_between() -> None:
     buckets = {finding.bucket for _, found in everything(unlocked_pair.Host, 200) for finding in found}
     assert buckets == {("X16", "", "index")}
+
+
+def test_the_place_is_where_a_thread_came_between() -> None:
+    (finding,) = findings(played(Counts, on(0, REPORT, 2), on(1, REPORT)))
+    (elsewhere,) = findings(played(Counts, on(1, REPORT), on(0, REPORT, 2), on(1, REPORT)))
+    assert finding.place.startswith("test_judgement.py:") and finding.place.endswith(" in Progress")
+    assert finding.fingerprint == elsewhere.fingerprint and finding.likeness == elsewhere.likeness
+
+
+def test_whether_a_kept_finding_is_gone_is_not_known_where_it_cannot_be_judged() -> None:
+    sequence = [on(0, REPORT), on(1, REPORT)]
+    header = Header(
+        interface=CALLBACK,
+        scheduled=True,
+        provenance={"finding": {"code": "X16", "oracle": "linearizability"}},
+    )
+    trace = Trace.from_calls(sequence, header)
+    verdict = replay_trace(trace, Here(object_target(Meets, CALLBACK)), Judge.of(trace))
+    assert (verdict.status, verdict.message) == (Status.ERROR, "whether X16 is gone is not known")
+    (note,) = verdict.notes
+    assert note.startswith("whether its calls came to what they may is not known: gave up: ")
+    mended = replay_trace(trace, Here(object_target(QuietHost, CALLBACK)), Judge.of(trace))
+    assert (mended.status, mended.notes) == (Status.FIXED, ())
+
+
+# ------------------------------------------------------------------------------------------------- deadlocks
+
+
+def test_who_only_waits_for_a_deadlock_is_no_part_of_it() -> None:
+    problem, report = 'Error(E_FAIL, "")', "Progress(NULL, 0, 1)"
+    alone = [on(0, problem, -1), on(0, report)]
+    (finding,) = findings(played(callback_under_lock.Host, *alone))
+    (beside,) = findings(played(callback_under_lock.Host, *alone, on(1, problem), on(2, report)))
+    assert finding.code == "X14" and finding.bucket == beside.bucket
+
+
+class Meets(QuietHost):
+    """Each report waits for another one."""
+
+    def __init__(self) -> None:
+        self.barrier = threading.Barrier(2, timeout=5)
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> int:
+        try:
+            self.barrier.wait()
+        except threading.BrokenBarrierError:
+            return 1
+        return 0
 
 
 class Answers(QuietHost):
@@ -322,17 +372,6 @@ def test_correct_hosts_are_left_alone(host: Callable[[], Any], times: int) -> No
 
 
 def test_where_calls_need_each_other_it_says_that_it_cannot_judge() -> None:
-    class Meets(QuietHost):
-        def __init__(self) -> None:
-            self.barrier = threading.Barrier(2, timeout=5)
-
-        def Progress(self, text: str | None, index: int, maximum: int) -> int:
-            try:
-                self.barrier.wait()
-            except threading.BrokenBarrierError:
-                return 1
-            return 0
-
     run = played(Meets, on(0, REPORT), on(1, REPORT))
     assert findings(run) == []
     assert run.unjudged == "gave up: the calls cannot be made one after the other, since they block"
