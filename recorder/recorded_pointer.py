@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from recorder.interface import Interface, Method, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
 from recorder.native import core_of
 from recorder.session import Bounds
+from recorder.session_input import parts
 from recorder.trace import describe_header
 from recorder.writer import TraceWriter, live_header, open_writer, warn_once
 
@@ -102,7 +104,7 @@ def record_pointer(
 
     `bounds`, `sync` and `redact` are those of `recorder.writer.open_writer`: what the recording may take on the
     disk, when it is handed to the disk, what takes the words out of all that gets into the file.  The compiled
-    core does not record then.
+    core cannot do the last, and does not record then.
 
     `clock` are readings, in nanoseconds, to take instead of a clock's: one at the start, one for each new thread,
     each enter and each leave.
@@ -120,8 +122,7 @@ def record_pointer(
     if header is None:
         header = live_header(interface=interface)
     core = core_of("recorder").module
-    plain = bounds is None and sync is None and redact is None
-    recorded = _Compiled if plain and core is not None and _fits(core, interface) else _ThroughPython
+    recorded = _Compiled if redact is None and core is not None and _fits(core, interface) else _ThroughPython
     return recorded(
         _Wanted(address, path, interface, header, sync_event, sync_event_at, clock, bounds, sync, redact)
     )
@@ -217,6 +218,7 @@ class _Watching(TraceWriter):
 
 _TYPES = list(Type)  # in the order of synctape_type
 _OUT, _BY_ADDRESS = 16, 32
+_EACH = -1  # SYNCTAPE_SYNC_EACH
 
 
 def _fits(core: Any, interface: Interface) -> bool:
@@ -237,6 +239,9 @@ class _Compiled(_Owner):
         self._core = core_of("recorder").module
         self._path = os.fspath(wanted.path)
         self._owns = True
+        bounds, sync = wanted.bounds, wanted.sync
+        if bounds is not None and (there := parts(wanted.path)):
+            raise TraceError("exists already; it is left as it is", path=there[0][1])
         host = com.wrap(wanted.inner, wanted.interface)
         host.AddRef()
         try:
@@ -249,6 +254,9 @@ class _Compiled(_Owner):
                 wanted.sync_event or 0,
                 wanted.sync_event_at or 0,
                 None if wanted.clock is None else tuple(wanted.clock),
+                bounds.total if bounds is not None else 0,
+                bounds is not None and not bounds.keep_first,
+                0 if sync is None else int(sync * 1e9) or _EACH,
             )
         except BaseException as error:
             host.Release()
@@ -257,6 +265,9 @@ class _Compiled(_Owner):
             if isinstance(error, ValueError):  # a NUL in the path
                 raise TraceError(f"cannot be written: {error}", path=wanted.path) from None
             raise
+        self._done = threading.Event()
+        if sync:  # the core does it with the calls that come
+            threading.Thread(target=_flush, args=(self._core, self.pointer, sync, self._done), daemon=True).start()
 
     @property
     def references(self) -> int:
@@ -273,9 +284,16 @@ class _Compiled(_Owner):
     def close(self) -> None:
         if self._owns:
             self._owns = False
+            self._done.set()
             self._core.close(self.pointer)
             if self.stopped is not None:
                 warn_once(f"{self._path}: recording stopped ({self.stopped}); calls are still forwarded")
+
+
+def _flush(core: Any, pointer: int, seconds: float, done: threading.Event) -> None:
+    """A thread: hands what was written to the disk, also while no calls come."""
+    while not done.wait(seconds) and core.stopped(pointer) is None:
+        core.flush(pointer)
 
 
 def _iids(interface: Interface) -> list[str]:

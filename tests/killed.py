@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recorder.calls import Enter
+from recorder.calls import Enter, Trace
 from recorder.trace import read_trace
 
 __all__ = ["kill_in_the_middle"]
 
 
-def kill_in_the_middle(command: Sequence[str | Path], path: Path, seed: int) -> None:
+def kill_in_the_middle(
+    command: Sequence[str | Path], path: Path, seed: int, read: Callable[[Path], Trace] = read_trace
+) -> None:
     """A child reports each event whose write has returned, and is killed; every one must be in the file.
 
     The child is `command` with a number of threads.  Thread n makes the calls Progress("message %d", index, n),
@@ -37,10 +39,10 @@ def kill_in_the_middle(command: Sequence[str | Path], path: Path, seed: int) -> 
         number, count = map(int, line.split())
         assert count == reported[number] + 1
         reported[number] = count
-    trace = read_trace(path)
+    trace = read(path)
     assert trace.damage is not None
     torn = "damaged record (not written to its end)"  # a record across two pages, of which one was reached
-    assert trace.damage.reason in ("ends without an end record", torn)
+    assert trace.damage.reason.endswith(("ends without an end record", torn))
     events: list[list[object]] = [[] for _ in range(threads)]
     calls: dict[int, tuple[Any, Any]] = {}
     for event in trace.events:

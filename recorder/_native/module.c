@@ -101,11 +101,13 @@ static readings *readings_of(PyObject *clock) { /* they are needed as long as ca
 /* --- functions ----------------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(record_doc,
-             "record(inner, path, header, iids, slots, sync_event, sync_event_at, clock) -> address\n\n"
+             "record(inner, path, header, iids, slots, sync_event, sync_event_at, clock, max_size, ring, sync_ns) -> address\n\n"
              "Takes over a reference to `inner`.  Raises OSError with the text of why there is no recording.");
 
 static PyObject *record(PyObject *module, PyObject *args) {
-    unsigned long long inner, sync_event, sync_event_at;
+    unsigned long long inner, sync_event, sync_event_at, max_size;
+    long long sync_ns;
+    int ring;
     PyObject *path, *header, *iids, *slots, *clock;
     synctape_options options;
     description *interface_;
@@ -114,8 +116,9 @@ static PyObject *record(PyObject *module, PyObject *args) {
     readings *times = NULL;
     void *recorded;
     (void)module;
-    if (!PyArg_ParseTuple(args, "KO!O!O!O!KKO", &inner, &PyBytes_Type, &path, &PyBytes_Type, &header, &PyTuple_Type,
-                          &iids, &PyTuple_Type, &slots, &sync_event, &sync_event_at, &clock))
+    if (!PyArg_ParseTuple(args, "KO!O!O!O!KKOKpL", &inner, &PyBytes_Type, &path, &PyBytes_Type, &header, &PyTuple_Type,
+                          &iids, &PyTuple_Type, &slots, &sync_event, &sync_event_at, &clock, &max_size, &ring,
+                          &sync_ns))
         return NULL;
     if (PyBytes_AsStringAndSize(path, &name, NULL)) return NULL; /* ValueError: a NUL within */
     if (PyBytes_AsStringAndSize(header, &packed, &size)) return NULL;
@@ -131,6 +134,9 @@ static PyObject *record(PyObject *module, PyObject *args) {
     options.header_size = (size_t)size;
     options.sync_event = (void *)(uintptr_t)sync_event;
     options.sync_event_at = (void *const *)(uintptr_t)sync_event_at;
+    options.max_size = max_size;
+    options.ring = ring;
+    options.sync_ns = sync_ns;
     if (times) {
         options.clock = read_next;
         options.clock_context = times;
@@ -153,6 +159,17 @@ static PyObject *close_(PyObject *module, PyObject *address) {
     if (!recorded) return NULL;
     state = PyEval_SaveThread();
     synctape_record_close(recorded);
+    PyEval_RestoreThread(state);
+    Py_RETURN_NONE;
+}
+
+static PyObject *flush(PyObject *module, PyObject *address) {
+    void *recorded = recorded_of(address);
+    PyThreadState *state;
+    (void)module;
+    if (!recorded) return NULL;
+    state = PyEval_SaveThread();
+    synctape_record_flush(recorded);
     PyEval_RestoreThread(state);
     Py_RETURN_NONE;
 }
@@ -359,6 +376,7 @@ static PyMethodDef methods[] = {
     {"tallied", tally_tallied, METH_O, tallied_doc},
     {"record", record, METH_VARARGS, record_doc},
     {"close", close_, METH_O, "close(address): end the trace, give up a reference."},
+    {"flush", flush, METH_O, "flush(address): hand what was written to the disk."},
     {"references", references, METH_O, "references(address) -> the count."},
     {"stopped", stopped, METH_O, "stopped(address) -> why recording stopped early, or None."},
     {"set_sync_event", set_sync_event, METH_VARARGS, "set_sync_event(address, handle)"},

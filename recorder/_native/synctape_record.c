@@ -78,6 +78,12 @@ enum {
     FIRST_WINDOW = 1 << 18,
     LARGEST_WINDOW = 1 << 22,
     PAGE = 1 << 16, /* bytes: a multiple of every page size, and what Windows maps by */
+    STEP = 1 << 12, /* bytes by which a file of several grows past its limit */
+    FILES = 8,      /* that a recording has at most */
+    RESERVE = 1 << 16, /* bytes of each for calls that are open when it is full */
+    MANY_STREAMS = 1 << 12, /* threads, after which a file is followed by another */
+    MOST_KEPT = 256, /* files that could not be dropped */
+    MANY_SYMBOLS = 1 << 16, /* that are kept for the next file */
     REASON = SYNCTAPE_PROBLEM
 };
 
@@ -86,6 +92,10 @@ enum {
 #define E_POINTER_ ((int32_t)0x80004003)
 #define E_INVALIDARG_ ((int32_t)0x80070057)
 #define CO_E_OBJNOTCONNECTED_ ((int32_t)0x800401FD)
+
+static const char GOES_ON[] = "goes on in the next file";
+static const char EXISTS[] = "exists already; it is left as it is";
+static const char NO_MEMORY[] = "Cannot allocate memory";
 
 typedef uint64_t word; /* any integer or pointer argument, as the calling conventions of 64-bit systems pass it */
 typedef void (*function)(void);
@@ -354,10 +364,15 @@ typedef struct file {
     size_t size, used, hashed; /* of the window, in bytes; what is hashed is in `crc` */
     uint64_t base;             /* file offset of the window */
     size_t next_size;
+    uint64_t limit; /* of a file of several: size from which on it is full; 0: none */
     uint32_t crc;
 } file;
 
+enum { FAILED = -1, DISK_FULL = -2 };
+
 #ifdef _WIN32
+
+static int is_full(void) { return GetLastError() == ERROR_DISK_FULL || GetLastError() == ERROR_HANDLE_DISK_FULL; }
 
 static void system_reason(char *reason) {
     DWORD code = GetLastError();
@@ -408,10 +423,12 @@ static int file_seek(file *f, uint64_t to) {
 
 static int window_map(file *f, uint64_t base, size_t size, char *reason) {
     uint64_t end = base + size;
+    int full;
     if (!file_seek(f, end) || !SetEndOfFile(f->handle) ||
         !(f->mapping = CreateFileMappingW(f->handle, NULL, PAGE_READWRITE, (DWORD)(end >> 32), (DWORD)end, NULL))) {
+        full = is_full();
         system_reason(reason);
-        return -1;
+        return full ? DISK_FULL : FAILED;
     }
     f->window = MapViewOfFile(f->mapping, FILE_MAP_WRITE, (DWORD)(base >> 32), (DWORD)base, size);
     if (f->window) return 0;
@@ -426,25 +443,47 @@ static void window_unmap(file *f) {
     f->window = NULL;
 }
 
-/* Cut the file, append, close; -1 if the end could not be written. */
-static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size) {
+/* Cut the file, append, hand it to the disk if asked to, close; -1 if the end could not be written. */
+static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size, int sync) {
     DWORD written = 0;
     int good = file_seek(f, end);
     if (good) SetEndOfFile(f->handle); /* fails while a reader maps the file: zeros stay behind */
     good = good && WriteFile(f->handle, data, (DWORD)size, &written, NULL) && written == size;
+    if (sync) FlushFileBuffers(f->handle);
     CloseHandle(f->handle);
     return good ? 0 : -1;
 }
 
 static void file_close(file *f) { CloseHandle(f->handle); }
 
-static void file_delete(const char *path) {
+/* Whether it is gone. */
+static int file_delete(const char *path) {
     WCHAR *wide = wide_path(path);
-    if (wide) DeleteFileW(wide);
+    int gone = wide && (DeleteFileW(wide) || GetLastError() == ERROR_FILE_NOT_FOUND);
     free(wide);
+    return gone;
+}
+
+static void folder_sync(const char *path) { (void)path; }
+
+typedef HANDLE duplicate;
+
+/* What hands the file to the disk while others go on writing it. */
+static int file_duplicate(const file *f, duplicate *copy) {
+    if (f->window) FlushViewOfFile(f->window, f->used);
+    return DuplicateHandle(GetCurrentProcess(), f->handle, GetCurrentProcess(), copy, 0, FALSE, DUPLICATE_SAME_ACCESS);
+}
+
+static int duplicate_sync(duplicate copy, char *reason) {
+    int good = FlushFileBuffers(copy) != 0;
+    if (!good) system_reason(reason);
+    CloseHandle(copy);
+    return good ? 0 : -1;
 }
 
 #else
+
+static int is_full(void) { return errno == ENOSPC || errno == EDQUOT; }
 
 static void system_reason(char *reason) { copy_text(reason, REASON, strerror(errno)); }
 
@@ -492,8 +531,9 @@ static int window_map(file *f, uint64_t base, size_t size, char *reason) {
     if (!allocate(f->descriptor, base + size))
         window = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, f->descriptor, (off_t)base);
     if (window == MAP_FAILED) {
+        int full = is_full();
         system_reason(reason);
-        return -1;
+        return full ? DISK_FULL : FAILED;
     }
     f->window = window;
     return 0;
@@ -504,7 +544,7 @@ static void window_unmap(file *f) {
     f->window = NULL;
 }
 
-static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size) {
+static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size, int sync) {
     int good = 1;
     if (ftruncate(f->descriptor, (off_t)end)) good = 1; /* zeros stay behind */
     while (good && size) {
@@ -512,13 +552,44 @@ static int file_finish(file *f, uint64_t end, const uint8_t *data, size_t size) 
         good = written > 0;
         if (good) data += written, end += (uint64_t)written, size -= (size_t)written;
     }
+    if (sync) fsync(f->descriptor);
     close(f->descriptor);
     return good ? 0 : -1;
 }
 
 static void file_close(file *f) { close(f->descriptor); }
 
-static void file_delete(const char *path) { unlink(path); }
+static int file_delete(const char *path) { return !unlink(path) || errno == ENOENT; }
+
+/* Hand a new file's name to the disk. */
+static void folder_sync(const char *path) {
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) + 1 : 0;
+    char *folder = malloc(length + 2);
+    int descriptor;
+    if (!folder) return;
+    copy_text(folder, length + 2, ".");
+    if (length) copy_text(folder, length + 1, path);
+    descriptor = open(folder, O_RDONLY | O_CLOEXEC);
+    free(folder);
+    if (descriptor < 0) return;
+    fsync(descriptor);
+    close(descriptor);
+}
+
+typedef int duplicate;
+
+static int file_duplicate(const file *f, duplicate *copy) {
+    *copy = fcntl(f->descriptor, F_DUPFD_CLOEXEC, 0);
+    return *copy >= 0;
+}
+
+static int duplicate_sync(duplicate copy, char *reason) {
+    int good = !fsync(copy);
+    if (!good) system_reason(reason);
+    close(copy);
+    return good ? 0 : -1;
+}
 
 #endif
 
@@ -527,18 +598,20 @@ static void hash_window(file *f) {
     f->hashed = f->used;
 }
 
-/* The next window, with room for `needed` bytes; -1: `reason`, and the file is whole up to here. */
+/* The next window, with room for `needed` bytes; FAILED or DISK_FULL: `reason`, and the file is whole up to here. */
 static int file_grow(file *f, size_t needed, char *reason) {
     uint64_t end = f->base + f->used, base = end - end % PAGE;
-    size_t size = f->next_size;
+    size_t size = f->next_size, step = f->limit ? STEP : PAGE;
+    int failed;
     if (f->window) {
         hash_window(f);
         window_unmap(f);
     }
-    if (size < end - base + needed) size = ((size_t)(end - base) + needed + PAGE - 1) / PAGE * PAGE;
+    if (f->limit && f->limit < base + size) size = f->limit > base ? (size_t)(f->limit - base) : 0;
+    if (size < end - base + needed) size = ((size_t)(end - base) + needed + step - 1) / step * step;
     f->base = base;
     f->used = f->hashed = (size_t)(end - base);
-    if (window_map(f, base, size, reason)) return -1;
+    if ((failed = window_map(f, base, size, reason))) return failed;
     f->size = size;
     if (f->next_size < LARGEST_WINDOW) f->next_size *= 2;
     return 0;
@@ -654,7 +727,7 @@ typedef struct stream {
 
 enum { STREAM_PLACES = 256 };
 
-typedef struct block { /* memory that lives as long as the recording goes on */
+typedef struct block { /* memory that lives as long as the file is written */
     struct block *next;
 } block;
 
@@ -680,6 +753,21 @@ typedef struct plan { /* a method */
     uint8_t is_result; /* it returns an HRESULT */
 } plan;
 
+typedef struct part { /* a file of the recording, and what belongs to it */
+    struct part *next; /* of those that are full and in which calls are open */
+    file file;
+    int64_t start; /* tick at which it begins */
+    text_table texts;
+    block *blocks;
+    uint8_t *arena; /* room for texts */
+    size_t arena_left;
+    stream *recent;
+    stream *streams[STREAM_PLACES];
+    uint32_t stream_count;
+    uint32_t number; /* from 1 on */
+    uint64_t open;   /* calls */
+} part;
+
 typedef struct recording {
     const function *vtable; /* first: this is the interface pointer */
     void *inner;
@@ -693,18 +781,22 @@ typedef struct recording {
     int64_t (*clock)(void *);
     void *clock_context;
     lock_t lock; /* for everything below */
-    file file;
-    int64_t start; /* tick at which the trace begins */
-    text_table texts;
-    block *blocks;
-    uint8_t *arena; /* room for texts */
-    size_t arena_left;
+    part *part;    /* the file that new calls go to */
+    part *retired; /* full ones in which calls are open */
     symbol_table symbols;
     int64_t next_token;
     void *const *sync_event_at;
-    stream *recent;
-    stream *streams[STREAM_PLACES];
-    uint32_t stream_count;
+    char *path;      /* of a recording in several files, else NULL */
+    uint8_t *header; /* that of each file, but for what differs */
+    size_t header_size;
+    char id[17];
+    int64_t began; /* ns of the clock, at the first file */
+    uint64_t limit;
+    int keep_first;
+    uint32_t kept[MOST_KEPT]; /* numbers of files that may be dropped, oldest first */
+    size_t kept_count;
+    int64_t sync; /* ns between two times that it is handed to the disk; SYNCTAPE_SYNC_EACH; 0: never */
+    int64_t synced;
     char reason[REASON]; /* why recording stopped; empty: it did not */
     struct recording *next; /* of all there were */
 } recording;
@@ -721,36 +813,48 @@ static const uint8_t UNKNOWN_IID[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0
 
 /* --- writing; with the lock ---------------------------------------------------------------------------------- */
 
-static void forget(recording *r) {
+static void free_part(part *p) {
     size_t i;
     block *b;
+    if (!p) return;
     for (i = 0; i < STREAM_PLACES; i++)
-        while (r->streams[i]) {
-            stream *s = r->streams[i];
-            r->streams[i] = s->next;
+        while (p->streams[i]) {
+            stream *s = p->streams[i];
+            p->streams[i] = s->next;
             free(s->calls);
             free(s);
         }
-    while ((b = r->blocks)) {
-        r->blocks = b->next;
+    while ((b = p->blocks)) {
+        p->blocks = b->next;
         free(b);
     }
-    free(r->texts.entries);
+    free(p->texts.entries);
+    free(p);
+}
+
+static void forget(recording *r) {
+    part *p;
+    while ((p = r->retired)) {
+        r->retired = p->next;
+        free_part(p);
+    }
+    free_part(r->part);
+    r->part = NULL;
     free(r->symbols.values);
     free(r->symbols.tokens);
-    memset(&r->texts, 0, sizeof r->texts);
     memset(&r->symbols, 0, sizeof r->symbols);
-    r->recent = NULL;
+    free(r->path);
+    free(r->header);
+    r->path = NULL;
+    r->header = NULL;
     r->sync_event_at = NULL;
 }
 
-/* End the file; an empty reason: as it should end. */
-static void finish(recording *r, const char *reason) {
+/* Write the end of a file; an empty reason: it ends as it should.  -1: it could not be written. */
+static int end_part(recording *r, part *p, const char *reason) {
     uint8_t record[64 + REASON], *at = record;
-    file *f = &r->file;
+    file *f = &p->file;
     uint64_t end = f->base + f->used;
-    if (!LOAD(&r->live)) return;
-    STORE(&r->live, 0);
     if (f->window) {
         hash_window(f);
         window_unmap(f);
@@ -760,32 +864,73 @@ static void finish(recording *r, const char *reason) {
     at = put_big(at, 0xCE, f->crc, 4);
     at = *reason ? put_ascii(at, reason) : put_nil(at);
     at = put_check(record, at);
-    if (file_finish(f, end, record, (size_t)(at - record)) && !*reason) reason = "the end could not be written";
+    return file_finish(f, end, record, (size_t)(at - record), r->sync != 0);
+}
+
+/* End all files; an empty reason: as it should end. */
+static void finish(recording *r, const char *reason) {
+    part *p;
+    if (!LOAD(&r->live)) return;
+    STORE(&r->live, 0);
+    for (p = r->retired; p; p = p->next) end_part(r, p, GOES_ON);
+    if (r->part && end_part(r, r->part, reason) && !*reason) reason = "the end could not be written";
     if (reason != r->reason) copy_text(r->reason, REASON, reason);
     forget(r);
 }
 
 NOINLINE static void stop(recording *r, const char *reason) { finish(r, reason); }
 
-NOINLINE static int grow(recording *r, size_t size) {
+static void part_path(const recording *r, uint32_t number, char *path);
+
+/* Drop the oldest files; one that cannot be is tried again later.  Whether any could be. */
+static int drop(recording *r, long count) {
+    long dropped = 0;
+    size_t i, left = 0;
+    char *path = r->path ? malloc(strlen(r->path) + 16) : NULL;
+    if (!path) return 0;
+    for (i = 0; i < r->kept_count; i++) {
+        part_path(r, r->kept[i], path);
+        if (dropped < count && file_delete(path))
+            dropped++;
+        else
+            r->kept[left++] = r->kept[i];
+    }
+    r->kept_count = left;
+    free(path);
+    return dropped > 0;
+}
+
+/* Room in the file; on a full disk old files go first. */
+static int make_room(recording *r, part *p, size_t size, char *reason) {
+    int failed;
+    while ((failed = file_grow(&p->file, size, reason)) == DISK_FULL && drop(r, 1));
+    return failed;
+}
+
+NOINLINE static int grow(recording *r, part *p, size_t size) {
     char reason[REASON];
-    if (!file_grow(&r->file, size, reason)) return 0;
+    if (!make_room(r, p, size, reason)) return 0;
     stop(r, reason);
     return -1;
 }
 
+/* Copy a record, with its check, to where there is room. */
+static void put_record(file *f, const uint8_t *record, size_t size) {
+    publish(f->window + f->used, record, size);
+    f->used += size;
+}
+
 /* Append an array that ends at `at`, with its check; -1: recording has stopped. */
-static int append(recording *r, uint8_t *record, uint8_t *at) {
+static int append(recording *r, part *p, uint8_t *record, uint8_t *at) {
     size_t size;
     at = put_check(record, at);
     size = (size_t)(at - record);
-    if (!LIKELY(r->file.size - r->file.used >= size) && grow(r, size)) return -1;
-    publish(r->file.window + r->file.used, record, size);
-    r->file.used += size;
+    if (!LIKELY(p->file.size - p->file.used >= size) && grow(r, p, size)) return -1;
+    put_record(&p->file, record, size);
     return 0;
 }
 
-static void *keep(recording *r, size_t size) {
+static void *keep(part *r, size_t size) {
     void *kept;
     size = (size + 7) & ~(size_t)7;
     if (size > r->arena_left) {
@@ -822,19 +967,19 @@ NOINLINE static int spell(text *t) {
 }
 
 /* Define a new text; -1: recording has stopped. */
-NOINLINE static int define(recording *r, text *t) {
+NOINLINE static int define(recording *r, part *p, text *t) {
     uint8_t record[16 + 3 * MAX_INTERNED_UNITS + MAX_CHECK], *at = record;
     uint16_t *kept = NULL;
     text_entry *entry;
-    if (r->texts.count < MAX_TEXTS && !text_room(&r->texts)) kept = keep(r, 2 * t->count + 2);
+    if (p->texts.count < MAX_TEXTS && !text_room(&p->texts)) kept = keep(p, 2 * t->count + 2);
     if (!kept) {
         if (!spell(t)) return 0;
-        stop(r, "Cannot allocate memory");
+        stop(r, NO_MEMORY);
         return -1;
     }
     memcpy(kept, t->units, 2 * t->count);
-    t->number = (int32_t)++r->texts.count;
-    entry = text_place(&r->texts, t->hash, kept, t->count);
+    t->number = (int32_t)++p->texts.count;
+    entry = text_place(&p->texts, t->hash, kept, t->count);
     entry->hash = t->hash;
     entry->number = (uint16_t)t->number;
     entry->units = (uint16_t)t->count;
@@ -843,16 +988,16 @@ NOINLINE static int define(recording *r, text *t) {
     *at++ = KIND_TEXT;
     at = put_unsigned(at, (uint64_t)t->number);
     at = put_text(at, kept, t->count);
-    return append(r, record, at);
+    return append(r, p, record, at);
 }
 
-static int look_up(recording *r, text *t) {
-    if (LIKELY(r->texts.entries != NULL)) {
-        text_entry *entry = text_place(&r->texts, t->hash, t->units, t->count);
+static int look_up(recording *r, part *p, text *t) {
+    if (LIKELY(p->texts.entries != NULL)) {
+        text_entry *entry = text_place(&p->texts, t->hash, t->units, t->count);
         t->number = entry->number;
         if (LIKELY(t->number)) return 0;
     }
-    return define(r, t);
+    return define(r, p, t);
 }
 
 /* The symbol of a handle that is not NULL; -1: recording has stopped. */
@@ -863,7 +1008,7 @@ static int symbol(recording *r, word value, int64_t *token) {
         return 0;
     }
     if (symbol_room(&r->symbols)) {
-        stop(r, "Cannot allocate memory");
+        stop(r, NO_MEMORY);
         return -1;
     }
     at = symbol_place(&r->symbols, value);
@@ -877,21 +1022,21 @@ static int symbol(recording *r, word value, int64_t *token) {
     return 0;
 }
 
-NOINLINE static stream *new_stream(recording *r, word thread) {
+NOINLINE static stream *new_stream(recording *r, part *p, word thread) {
     uint8_t record[128], *at = record;
     char name[32];
-    stream *s = calloc(1, sizeof *s), **place = &r->streams[(thread / THREAD_STEP) % STREAM_PLACES];
-    if (r->stream_count >= MAX_THREADS) {
+    stream *s = calloc(1, sizeof *s), **place = &p->streams[(thread / THREAD_STEP) % STREAM_PLACES];
+    if (p->stream_count >= MAX_THREADS) {
         free(s);
         stop(r, "over 65536 threads are more than a trace holds");
         return NULL;
     }
     if (!s) {
-        stop(r, "Cannot allocate memory");
+        stop(r, NO_MEMORY);
         return NULL;
     }
     s->thread = thread;
-    s->number = r->stream_count++;
+    s->number = p->stream_count++;
     s->last = r->clock(r->clock_context) >> TICK_BITS;
     s->next = *place;
     *place = s;
@@ -899,18 +1044,18 @@ NOINLINE static stream *new_stream(recording *r, word thread) {
     *at++ = 0x95;
     *at++ = KIND_THREAD;
     at = put_unsigned(at, s->number);
-    at = put_signed(at, s->last - r->start);
+    at = put_signed(at, s->last - p->start);
     at = put_unsigned(at, native_thread_id());
     at = put_ascii(at, name);
-    return append(r, record, at) ? NULL : s;
+    return append(r, p, record, at) ? NULL : s;
 }
 
-static stream *stream_of(recording *r, word thread) {
-    stream *s = r->recent;
+static stream *stream_of(recording *r, part *p, word thread) {
+    stream *s = p->recent;
     if (LIKELY(s && s->thread == thread)) return s;
-    for (s = r->streams[(thread / THREAD_STEP) % STREAM_PLACES]; s && s->thread != thread;) s = s->next;
-    if (!s) s = new_stream(r, thread);
-    if (s) r->recent = s;
+    for (s = p->streams[(thread / THREAD_STEP) % STREAM_PLACES]; s && s->thread != thread;) s = s->next;
+    if (!s) s = new_stream(r, p, thread);
+    if (s) p->recent = s;
     return s;
 }
 
@@ -919,7 +1064,7 @@ static int open_call(recording *r, stream *s, uint64_t *call) {
         uint32_t room = s->room ? 2 * s->room : 16;
         uint64_t *calls = realloc(s->calls, room * sizeof *calls);
         if (!calls) {
-            stop(r, "Cannot allocate memory");
+            stop(r, NO_MEMORY);
             return -1;
         }
         s->calls = calls;
@@ -962,9 +1107,259 @@ static word scalar_at(int kind, word address) {
     return whole;
 }
 
+/* --- several files ------------------------------------------------------------------------------------------- */
+
+/* The name of a file: run.0001.tape for run.tape.  There is room for 16 bytes more than the recording's path has. */
+static void part_path(const recording *r, uint32_t number, char *path) {
+    const char *name = r->path, *at, *suffix = NULL;
+    size_t length;
+    for (at = r->path; *at; at++)
+        if (*at == '/'
+#ifdef _WIN32
+            || *at == '\\' || *at == ':'
+#endif
+        )
+            name = at + 1;
+    for (at = name; *at; at++)
+        if (*at == '.' && at > name && at[1]) suffix = at;
+    length = suffix ? (size_t)(suffix - r->path) : strlen(r->path);
+    memcpy(path, r->path, length);
+    snprintf(path + length, 16, ".%04lu", (unsigned long)number);
+    if (suffix) strcat(path, suffix);
+}
+
+static int is_due(const part *p) {
+    return p->file.base + p->file.used >= p->file.limit || p->stream_count >= MANY_STREAMS;
+}
+
+/* Behind one value of msgpack; NULL: it is none, or cut off. */
+static const uint8_t *skip(const uint8_t *at, const uint8_t *end) {
+    static const uint8_t sizes[] = {0, 0, 0, 0, 1, 2, 4, 1, 2, 4, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4};
+    uint64_t values = 1;
+    while (values--) {
+        uint64_t bytes = 0, count = 0;
+        unsigned marker, i;
+        if (at >= end) return NULL;
+        marker = *at++;
+        if (marker < 0x80 || marker >= 0xE0) continue;
+        if (marker < 0x90)
+            values += 2 * (marker & 15);
+        else if (marker < 0xA0)
+            values += marker & 15;
+        else if (marker < 0xC0)
+            bytes = marker & 31;
+        else {
+            bytes = sizes[marker - 0xC0];
+            if (bytes > (uint64_t)(end - at)) return NULL;
+            if ((marker >= 0xC4 && marker <= 0xC9) || marker >= 0xD9) {
+                for (i = 0; i < bytes; i++) count = count << 8 | at[i];
+                if (marker >= 0xDE)
+                    values += 2 * count;
+                else if (marker >= 0xDC)
+                    values += count;
+                else
+                    bytes += count + (marker >= 0xC7 && marker <= 0xC9);
+            }
+        }
+        if (bytes > (uint64_t)(end - at)) return NULL;
+        at += bytes;
+    }
+    return at;
+}
+
+/* Whether a str stands there. */
+static int is_str(const uint8_t *at, const uint8_t *end, const char *text) {
+    size_t length = strlen(text);
+    return (size_t)(end - at) > length && *at == (0xA0 | length) && !memcmp(at + 1, text, length);
+}
+
+/* A packed map of up to 15 or 65535 pairs: behind its head, and how many; NULL: it is none. */
+static const uint8_t *map_head(const uint8_t *at, const uint8_t *end, unsigned *pairs) {
+    if (at < end && (*at & 0xF0) == 0x80) {
+        *pairs = *at & 15;
+        return at + 1;
+    }
+    if (end - at < 3 || *at != 0xDE) return NULL;
+    *pairs = (unsigned)(at[1] << 8 | at[2]);
+    return at + 3;
+}
+
+static uint8_t *put_map(uint8_t *at, unsigned pairs) {
+    if (pairs > 15) return put_big(at, 0xDE, pairs, 2);
+    *at = (uint8_t)(0x80 | pairs);
+    return at + 1;
+}
+
+static uint8_t *put_bytes(uint8_t *at, const uint8_t *from, const uint8_t *to) {
+    memcpy(at, from, (size_t)(to - from));
+    return at + (to - from);
+}
+
+/* An integer that is not negative; 0 for anything else. */
+static int64_t integer_at(const uint8_t *at, const uint8_t *end) {
+    uint64_t value = 0;
+    int size;
+    if (*at < 0x80) return *at;
+    if (*at < 0xCC || *at > 0xCF) return 0;
+    size = 1 << (*at - 0xCC);
+    for (at++; size-- && at < end; at++) value = value << 8 | *at;
+    return value >> 63 ? 0 : (int64_t)value;
+}
+
+enum { SESSION_BYTES = 96 }; /* that a file's own header is longer at most */
+
+/* The recording's header with what a file says of itself; where it ends, NULL: it is none. */
+static uint8_t *put_own_header(uint8_t *at, const recording *r, uint32_t number, int64_t passed) {
+    const uint8_t *from = r->header, *end = from + r->header_size, *value, *next, *body;
+    unsigned pairs, own;
+    int done = 0;
+    if (r->header_size < 11 || *from != 0x93 || !is_str(from + 1, end, "synctape")) return NULL;
+    if (!(body = map_head(from + 11, end, &pairs))) return NULL;
+    at = put_bytes(at, from, body);
+    while (pairs--) {
+        if (!(value = skip(body, end)) || !(next = skip(value, end))) return NULL;
+        if (is_str(body, end, "created_ns")) {
+            int64_t created = integer_at(value, end);
+            at = put_bytes(at, body, value);
+            at = put_signed(at, created ? created + passed : 0);
+        } else if (is_str(body, end, "provenance")) {
+            const uint8_t *inner = map_head(value, end, &own);
+            if (!inner) return NULL;
+            at = put_bytes(at, body, value);
+            at = put_map(at, own + 1);
+            at = put_bytes(at, inner, next);
+            at = put_ascii(at, "session");
+            at = put_map(at, 2);
+            at = put_ascii(at, "id");
+            at = put_ascii(at, r->id);
+            at = put_ascii(at, "file");
+            at = put_unsigned(at, number);
+            done = 1;
+        } else
+            at = put_bytes(at, body, next);
+        body = next;
+    }
+    return done && body == end ? at : NULL;
+}
+
+/* A new file, with its header; NULL: `reason`, which is EXISTS if there is one. */
+static part *new_part(recording *r, const char *path, uint32_t number, char *reason) {
+    part *p = calloc(1, sizeof *p);
+    uint8_t *header = malloc(r->header_size + SESSION_BYTES + MAX_CHECK), *at;
+    int64_t now = r->clock(r->clock_context);
+    int opened;
+    if (!p || !header) {
+        copy_text(reason, REASON, NO_MEMORY);
+        goto failed;
+    }
+    p->number = number;
+    p->start = now >> TICK_BITS;
+    p->file.next_size = FIRST_WINDOW;
+    p->file.limit = r->limit;
+    if (number == 1) r->began = now;
+    if (r->path)
+        at = put_own_header(header, r, number, now - r->began);
+    else
+        at = put_bytes(header, r->header, r->header + r->header_size);
+    if (!at) {
+        copy_text(reason, REASON, "the header is none of a trace");
+        goto failed;
+    }
+    at = put_check(header, at);
+    do opened = file_open(&p->file, path, reason);
+    while (opened < 0 && is_full() && drop(r, 1));
+    if (opened) {
+        if (opened > 0) copy_text(reason, REASON, EXISTS);
+        goto failed;
+    }
+    if (make_room(r, p, (size_t)(at - header), reason)) {
+        file_close(&p->file);
+        file_delete(path);
+        goto failed;
+    }
+    put_record(&p->file, header, (size_t)(at - header));
+    free(header);
+    if (r->sync) folder_sync(path);
+    return p;
+failed:
+    free(header);
+    free(p);
+    return NULL;
+}
+
+/* Go on in another file; -1: recording has stopped. */
+NOINLINE static int follow(recording *r) {
+    char reason[REASON], *path = malloc(strlen(r->path) + 16);
+    part *full = r->part, *next = NULL;
+    drop(r, (long)r->kept_count + 2 + r->keep_first - FILES);
+    if (path) {
+        part_path(r, full->number + 1, path);
+        next = new_part(r, path, full->number + 1, reason);
+    } else
+        copy_text(reason, REASON, NO_MEMORY);
+    free(path);
+    if (!next) {
+        stop(r, reason);
+        return -1;
+    }
+    r->part = next;
+    if (full->number > 1 || !r->keep_first) {
+        if (r->kept_count == MOST_KEPT) memmove(r->kept, r->kept + 1, --r->kept_count * sizeof *r->kept);
+        r->kept[r->kept_count++] = full->number;
+    }
+    if (r->symbols.count >= MANY_SYMBOLS) {
+        free(r->symbols.values);
+        free(r->symbols.tokens);
+        memset(&r->symbols, 0, sizeof r->symbols);
+    }
+    if (full->open) {
+        full->next = r->retired;
+        r->retired = full;
+        return 0;
+    }
+    end_part(r, full, GOES_ON);
+    free_part(full);
+    return 0;
+}
+
+/* --- to the disk --------------------------------------------------------------------------------------------- */
+
+/* With the lock: whether it is time. */
+static int is_to_flush(recording *r) {
+    int64_t now;
+    if (LIKELY(!r->sync) || !LOAD(&r->live)) return 0;
+    if (r->sync == SYNCTAPE_SYNC_EACH) return 1;
+    now = monotonic_ns(NULL);
+    if (now - r->synced < r->sync) return 0;
+    r->synced = now;
+    return 1;
+}
+
+/* Hand what was written to the disk; without the lock, so that nobody waits for it who need not. */
+NOINLINE static void flush(recording *r) {
+    enum { MOST = 8 };
+    duplicate copies[MOST];
+    char reason[REASON] = "";
+    int count = 0, failed = 0;
+    part *p;
+    lock_take(&r->lock);
+    if (LOAD(&r->live)) {
+        r->synced = monotonic_ns(NULL);
+        count += file_duplicate(&r->part->file, &copies[count]);
+        for (p = r->retired; p && count < MOST; p = p->next) count += file_duplicate(&p->file, &copies[count]);
+    }
+    lock_give(&r->lock);
+    while (count) failed |= duplicate_sync(copies[--count], reason);
+    if (!failed) return;
+    lock_take(&r->lock);
+    if (LOAD(&r->live)) stop(r, reason);
+    lock_give(&r->lock);
+}
+
 /* --- a call -------------------------------------------------------------------------------------------------- */
 
 typedef struct ticket {
+    part *part;
     stream *stream; /* NULL: it is not recorded */
     uint64_t call;
     int64_t start; /* tick */
@@ -1032,11 +1427,15 @@ static int write_enter(recording *r, unsigned slot, const word *words, text *tex
     size_t i, extra = 0;
     int64_t now, ticks;
     int failed;
-    stream *s = stream_of(r, thread);
+    part *file;
+    stream *s;
+    if (!LIKELY(!r->path) && is_due(r->part) && follow(r)) return -1;
+    file = r->part;
+    s = stream_of(r, file, thread);
     if (!s) return -1;
     for (i = 0; i < p->count; i++)
         if ((p->kinds[i] == IN_TEXT || p->kinds[i] == IN_IID) && words[i]) {
-            if (!texts[i].packed && look_up(r, &texts[i])) return -1;
+            if (!texts[i].packed && look_up(r, file, &texts[i])) return -1;
             extra += texts[i].packed_size;
         }
     if (!LIKELY(!extra)) {
@@ -1046,7 +1445,7 @@ static int write_enter(recording *r, unsigned slot, const word *words, text *tex
         }
         record = malloc(SMALL_RECORD + extra);
         if (!record) {
-            stop(r, "Cannot allocate memory");
+            stop(r, NO_MEMORY);
             return -1;
         }
     }
@@ -1080,12 +1479,14 @@ static int write_enter(recording *r, unsigned slot, const word *words, text *tex
         } else if (kind < FILLED)
             at = words[i] ? put_integer(at, kind - IN_BY_ADDRESS, scalar_at(kind - IN_BY_ADDRESS, words[i])) : put_nil(at);
     }
-    failed = failed || append(r, record, at);
+    failed = failed || append(r, file, record, at);
     if (record != small) free(record);
     if (failed) return -1;
     s->last = now;
     if (open_call(r, s, &mark->call)) return -1;
+    file->open++;
     mark->start = now;
+    mark->part = file;
     mark->stream = s;
     return 0;
 }
@@ -1099,7 +1500,7 @@ static void enter(recording *r, unsigned slot, const word *words, ticket *mark) 
     uint16_t iids[SYNCTAPE_MAX_PARAMETERS][IID_UNITS + 1];
     word thread;
     saved_error error;
-    int failed = 0;
+    int failed = 0, flushes;
     size_t i;
     mark->stream = NULL;
     if (!is_here(r)) return;
@@ -1121,15 +1522,27 @@ static void enter(recording *r, unsigned slot, const word *words, ticket *mark) 
     lock_take(&r->lock);
     if (LOAD(&r->live)) {
         if (failed)
-            stop(r, "Cannot allocate memory");
+            stop(r, NO_MEMORY);
         else
             write_enter(r, slot, words, texts, thread, mark);
     }
+    flushes = is_to_flush(r);
     lock_give(&r->lock);
+    if (!LIKELY(!flushes)) flush(r);
     for (i = 0; i < p->count; i++)
         if ((p->kinds[i] == IN_TEXT || p->kinds[i] == IN_IID) && words[i] && texts[i].packed) free(texts[i].packed);
     thread_set(thread);
     error_restore(error);
+}
+
+/* A call has ended in a file: one that is full and in which none is open any more is ended. */
+static void ended(recording *r, part *p, int stopped) {
+    part **at = &r->retired;
+    if (stopped || --p->open || p == r->part) return;
+    while (*at != p) at = &(*at)->next;
+    *at = p->next;
+    end_part(r, p, GOES_ON);
+    free_part(p);
 }
 
 static void write_leave(recording *r, const ticket *mark, unsigned slot, const word *words, word answer, int64_t ticks) {
@@ -1178,7 +1591,7 @@ static void write_leave(recording *r, const ticket *mark, unsigned slot, const w
                 at = put_integer(at, kind, value);
         }
     }
-    append(r, record, at);
+    ended(r, mark->part, append(r, mark->part, record, at));
 }
 
 static void write_unwound(recording *r, const ticket *mark, int64_t ticks) {
@@ -1192,7 +1605,7 @@ static void write_unwound(recording *r, const ticket *mark, int64_t ticks) {
     at = put_ascii(at, "unwound: an exception, or the end of the thread");
     at = put_ascii(at, "");
     at = put_unsigned(at, back);
-    append(r, record, at);
+    ended(r, mark->part, append(r, mark->part, record, at));
 }
 
 enum { RETURNED = 0, UNWOUND = 1 };
@@ -1201,6 +1614,7 @@ enum { RETURNED = 0, UNWOUND = 1 };
 static void leave(recording *r, const ticket *mark, unsigned slot, const word *words, word answer, int how) {
     saved_error error;
     word thread;
+    int flushes;
     if (!mark->stream || !is_here(r)) return;
     error = error_save();
     thread = thread_get();
@@ -1213,7 +1627,9 @@ static void leave(recording *r, const ticket *mark, unsigned slot, const word *w
         else
             write_leave(r, mark, slot, words, answer, now - mark->start);
     }
+    flushes = is_to_flush(r);
     lock_give(&r->lock);
+    if (!LIKELY(!flushes)) flush(r);
     thread_set(thread);
     error_restore(error);
 }
@@ -1326,7 +1742,7 @@ NOINLINE static word call_few(recording *r, unsigned slot, word a, word b, word 
     typedef word (*few)(void *, word, word, word);
     const plan *p = &r->plans[slot];
     word words[3], answer;
-    ON_UNWINDING(unwound) passing call = {NULL, {NULL, 0, 0}};
+    ON_UNWINDING(unwound) passing call = {NULL, {NULL, NULL, 0, 0}};
     words[0] = a;
     words[1] = b;
     words[2] = c;
@@ -1344,7 +1760,7 @@ NOINLINE static word call_many(recording *r, unsigned slot, const word *w) {
     typedef word (*many)(void *, word, word, word, word, word, word, word, word, word, word, word, word);
     const plan *p = &r->plans[slot];
     word answer;
-    ON_UNWINDING(unwound) passing call = {NULL, {NULL, 0, 0}};
+    ON_UNWINDING(unwound) passing call = {NULL, {NULL, NULL, 0, 0}};
     if (!LOAD(&r->references)) return nobody(p, w);
     if (p->outputs) clear_outputs(p, w);
     enter(r, slot, w, &call.mark);
@@ -1590,7 +2006,7 @@ static const char *make_plans(recording *r, const synctape_interface *i) {
         return "the interface does not derive from IUnknown";
     if (r->slots < 3 || r->slots > SYNCTAPE_MAX_SLOTS) return "the interface has under 3 or over 64 methods";
     r->plans = calloc(r->slots, sizeof *r->plans);
-    if (!r->plans) return "Cannot allocate memory";
+    if (!r->plans) return NO_MEMORY;
     r->slots = 0;
     while (depth--)
         for (m = 0; m < chain[depth]->count; m++)
@@ -1649,28 +2065,49 @@ static void begin(void) {
     lock_give(&recordings_lock);
 }
 
-static int write_header(recording *r, const synctape_interface *i, const synctape_options *options, char *reason) {
+/* The header that is given, or one from facts; -1: no memory. */
+static int take_header(recording *r, const synctape_interface *i, const synctape_options *options) {
     bytes b = {NULL, 0, 0, 0};
-    uint8_t *at;
-    int failed;
     if (options->header) {
-        at = bytes_room(&b, options->header_size);
+        uint8_t *at = bytes_room(&b, options->header_size);
         if (!b.failed) {
             memcpy(at, options->header, options->header_size);
             b.size = options->header_size;
         }
     } else
         add_header(&b, i, options->sync_flags);
-    bytes_room(&b, MAX_CHECK);
-    failed = b.failed;
-    if (failed)
-        copy_text(reason, REASON, "Cannot allocate memory");
-    else {
-        failed = file_grow(&r->file, b.size + MAX_CHECK, reason);
-        if (!failed) failed = append(r, b.data, b.data + b.size);
+    if (b.failed) {
+        free(b.data);
+        return -1;
     }
-    free(b.data);
-    return failed;
+    r->header = b.data;
+    r->header_size = b.size;
+    return 0;
+}
+
+/* What tells the files of one recording from those of another: 16 hex digits. */
+static void make_id(recording *r) {
+    uint64_t id = (uint64_t)wall_ns() ^ process_id() << 40 ^ (uint64_t)(uintptr_t)r;
+    size_t i;
+    id = (id ^ id >> 30) * 0xBF58476D1CE4E5B9u;
+    id = (id ^ id >> 27) * 0x94D049BB133111EBu;
+    id ^= id >> 31;
+    for (i = 0; i < 16; i++) r->id[i] = "0123456789abcdef"[id >> (4 * i) & 15];
+}
+
+/* Take over what is said of files; gives what is wrong, or NULL. */
+static const char *take_bounds(recording *r, const char *path, const synctape_options *options) {
+    r->sync = options->sync_ns;
+    r->synced = monotonic_ns(NULL);
+    if (!options->max_size) return NULL;
+    if (options->max_size < SYNCTAPE_LEAST_SIZE) return "a recording in several files takes 1 MiB at least";
+    r->limit = (options->max_size / FILES - RESERVE) & ~(uint64_t)0xFFFF;
+    r->keep_first = !options->ring;
+    r->path = malloc(strlen(path) + 1);
+    if (!r->path) return NO_MEMORY;
+    copy_text(r->path, strlen(path) + 1, path);
+    make_id(r);
+    return NULL;
 }
 
 static void *refuse(recording *r, char *problem, const char *before, const char *reason) {
@@ -1699,30 +2136,32 @@ void *synctape_record_with(void *inner, const char *path, const synctape_options
     if (!inner) return refuse(NULL, problem, "NULL is no interface pointer", "");
     begin();
     r = calloc(1, sizeof *r);
-    if (!r) return refuse(r, problem, "Cannot allocate memory", "");
+    if (!r) return refuse(r, problem, NO_MEMORY, "");
     if ((wrong = make_plans(r, i))) return refuse(r, problem, wrong, "");
     r->vtable = make_vtable(r);
-    if (!r->vtable) return refuse(r, problem, "Cannot allocate memory", "");
+    if (!r->vtable) return refuse(r, problem, NO_MEMORY, "");
     r->inner = inner;
     r->references = 1;
     r->generation = LOAD(&generation);
     r->clock = options->clock ? options->clock : monotonic_ns;
     r->clock_context = options->clock_context;
     r->next_token = 1;
-    r->file.next_size = FIRST_WINDOW;
     lock_init(&r->lock);
-    r->start = r->clock(r->clock_context) >> TICK_BITS;
-    switch (file_open(&r->file, path, reason)) {
-    case 0: break;
-    case 1: return refuse(r, problem, "exists already; it is left as it is", "");
-    default: return refuse(r, problem, "cannot be written: ", reason);
+    if ((wrong = take_bounds(r, path, options))) return refuse(r, problem, wrong, "");
+    if (take_header(r, i, options)) return refuse(r, problem, NO_MEMORY, "");
+    if (r->path) {
+        char *first = malloc(strlen(path) + 16);
+        if (!first) return refuse(r, problem, NO_MEMORY, "");
+        part_path(r, 1, first);
+        r->part = new_part(r, first, 1, reason);
+        free(first);
+    } else {
+        r->part = new_part(r, path, 1, reason);
+        free(r->header);
+        r->header = NULL;
     }
+    if (!r->part) return refuse(r, problem, strcmp(reason, EXISTS) ? "cannot be written: " : "", reason);
     r->live = 1;
-    if (write_header(r, i, options, reason)) {
-        if (r->live) file_close(&r->file);
-        file_delete(path);
-        return refuse(r, problem, "cannot be written: ", *reason ? reason : r->reason);
-    }
     if (options->sync_event) synctape_record_sync_event(r, options->sync_event);
     r->sync_event_at = options->sync_event_at;
     lock_take(&recordings_lock);
@@ -1752,6 +2191,11 @@ void synctape_record_sync_event(void *recorded, void *handle) {
         }
     }
     lock_give(&r->lock);
+}
+
+void synctape_record_flush(void *recorded) {
+    recording *r = recorded;
+    if (is_here(r)) flush(r);
 }
 
 void synctape_record_close(void *recorded) {

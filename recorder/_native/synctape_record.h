@@ -83,7 +83,14 @@ typedef struct synctape_options {
     size_t header_size;
     int64_t (*clock)(void *context); /* nanoseconds; NULL: the system's monotonic clock.  It is called under a lock. */
     void *clock_context;
+    uint64_t max_size; /* bytes on the disk, SYNCTAPE_LEAST_SIZE or more: several files, run.0001.tape and so on, of which
+                        * the first is kept and the oldest others are dropped; none of that name may be there.  0: one file */
+    int ring;          /* 1: the first one is dropped, too */
+    int64_t sync_ns;   /* what was written is handed to the disk by the first call that comes so long after the last time,
+                        * and at the end; SYNCTAPE_SYNC_EACH: by each event, before the call goes on; 0: by the system */
 } synctape_options;
+
+enum { SYNCTAPE_LEAST_SIZE = 1 << 20, SYNCTAPE_SYNC_EACH = -1 };
 
 /* The same with options, any of which may be NULL.  NULL comes back, and `inner` stays the caller's, where there can be
  * no recording; `problem` (NULL, or SYNCTAPE_PROBLEM bytes) then says why.
@@ -94,6 +101,9 @@ void *synctape_record_with(void *inner, const char *path, const synctape_options
 
 /* From now on this handle is the sync's own event, unless it was seen as another. */
 void synctape_record_sync_event(void *recording, void *handle);
+
+/* Hand what was written to the disk now, from any thread: for a timer, where calls may stay away for long. */
+void synctape_record_flush(void *recording);
 
 /* End the trace and give up a reference, without a record of that.  Calls of others are passed on and not recorded. */
 void synctape_record_close(void *recording);

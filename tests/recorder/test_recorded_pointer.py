@@ -23,7 +23,10 @@ from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.interfaces import IUNKNOWN
 from recorder.native import SWITCH, Core
 from recorder.recorded_pointer import RecordedPointer, record_pointer
+from recorder.session import LEAST, Bounds
+from recorder.session_input import parts
 from recorder.trace import read_trace
+from recorder.trace_input import TraceInput
 
 E_NOINTERFACE, E_POINTER, E_INVALIDARG = -2147467262, -2147467261, -2147024809
 
@@ -116,6 +119,37 @@ def test_handles_are_symbols(record: Record, path: Path) -> None:
         callback.Done(0x500, 0)
     expected = [Handle(1), SYNC_EVENT, Handle(2), None, Handle(1), Handle(-1), Handle(-2), *[SYNC_EVENT] * 3]
     assert [call.args[0] for call in read_trace(path).calls] == [*expected, Handle(1)]
+
+
+@pytest.mark.parametrize("sync", [None, 0.01])
+def test_several_files(record: Record, path: Path, sync: float | None) -> None:
+    """A call is in the file in which it began, and a handle is the same in all of them."""
+    callback: Any = None
+
+    def in_the_middle() -> int:
+        for index in range(CALLS):
+            callback.Progress("Inbox", index, CALLS)
+        return callback.Done(4711, 0) or 1
+
+    with (
+        com.expose(Host(0, in_the_middle), SYNC) as inner,
+        record(inner.pointer, path, bounds=Bounds(LEAST), sync=sync) as recorded,
+    ):
+        callback = com.wrap(recorded.pointer, SYNC)
+        callback.Done(4711, 0)
+        assert callback.Error(1, "all of it") == 1
+        assert recorded.stopped is None
+    trace = TraceInput(path).read()
+    assert trace.damage is None and len(parts(path)) > 1
+    first, *rest = (read_trace(part) for _, part in parts(path))
+    assert first.played[1].outcome and first.played[1].outcome.value == 1
+    assert [call.args for call in trace.calls[2:-1]] == [("Inbox", index, CALLS) for index in range(CALLS)]
+    assert [call.args for call in (trace.calls[0], rest[-1].calls[-1])] == [(Handle(1), 0)] * 2
+    with com.expose(Host(), SYNC) as inner, pytest.raises(TraceError, match="exists already"):
+        record_pointer(inner.pointer, path, bounds=Bounds(LEAST))
+
+
+CALLS = 4000
 
 
 def test_references_and_identity(record: Record, path: Path) -> None:

@@ -18,10 +18,13 @@ from recorder import com
 from recorder.callback import ScriptedCallback
 from recorder.calls import Enter, OutcomeKind, Trace
 from recorder.contract import lint
+from recorder.encoding import GOES_ON
 from recorder.interface import Interface, Method, Parameter, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.interfaces import IUNKNOWN
+from recorder.session_input import parts
 from recorder.trace import read_trace
+from recorder.trace_input import TraceInput
 
 pytestmark = pytest.mark.native
 
@@ -304,18 +307,23 @@ def test_when_the_disk_is_full_recording_stops_and_calls_go_on(path: Path, progr
     assert path.stat().st_size <= 1 << 20
 
 
+def namespace() -> Command:
+    """A command line that begins a mount namespace of its own, for what follows it."""
+    command: Command = ["unshare", "--mount", "--map-root-user"]
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this system gives no mount namespace: {error}")
+    return command
+
+
 @pytest.mark.skipif(WINDOWS, reason="Windows limits no file sizes")
 def test_a_file_system_that_fills_up(tmp_path: Path, program: Path) -> None:
     """A tmpfs of one MiB, in a mount namespace of its own."""
     script = 'mount -t tmpfs -o size=1m none "$1" && "$2" full "$1/run.tape"; r=$?; cp "$1/run.tape" "$3"; exit $r'
     (tmp_path / "full").mkdir()
-    namespace = ["unshare", "--mount", "--map-root-user"]
-    try:
-        subprocess.run([*namespace, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"this system gives no mount namespace: {error}")
     command: Command = [
-        *namespace,
+        *namespace(),
         "sh",
         "-c",
         script,
@@ -332,13 +340,140 @@ def test_a_file_system_that_fills_up(tmp_path: Path, program: Path) -> None:
     assert indices(trace) == list(range(len(trace.calls))) and len(trace.calls) > 10_000
 
 
+# --- several files -------------------------------------------------------------------------------------------
+
+LEAST = "1048576"
+
+
+def whole(path: Path) -> Trace:
+    return TraceInput(path).read()
+
+
+def numbers(path: Path) -> list[int]:
+    return [number for number, _ in parts(path)]
+
+
+def room(path: Path) -> int:
+    return sum(part.stat().st_size for _, part in parts(path))
+
+
+def test_eight_threads_in_several_files(path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", LEAST)
+    done = run(program, "threads", path, 8)
+    assert (done.returncode, done.stdout) == (0, "16000\n")
+    assert numbers(path)[:4] == [1, 2, 3, 4] and not path.exists()
+    of_eight_threads(whole(path))
+    for number, part in parts(path):
+        trace = read_trace(part)
+        session = trace.header.provenance["session"]
+        assert (session["file"], trace.header.provenance["kind"]) == (number, "captured")
+        assert all(p.outcome for p in trace.played)
+        last = number == numbers(path)[-1]
+        assert (trace.damage is None) == last
+        assert last or (trace.damage and GOES_ON in trace.damage.reason)
+    assert len({read_trace(part).header.provenance["session"]["id"] for _, part in parts(path)}) == 1
+
+
+@pytest.mark.parametrize("ring", [False, True])
+def test_the_oldest_files_go(path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, ring: bool) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", LEAST)
+    if ring:
+        monkeypatch.setenv("SYNCTAPE_RING", "1")
+    done = run(program, "full", path)
+    assert (done.returncode, done.stdout) == (0, "200000\n")
+    there = numbers(path)
+    assert len(there) == 8 and there[-1] > 30
+    assert there == ([] if ring else [1]) + list(range(there[-1] - (7 if ring else 6), there[-1] + 1))
+    assert int(LEAST) // 4 < room(path) <= int(LEAST)
+    kept = [index for _, part in parts(path)[not ring :] for index in indices(read_trace(part))]
+    assert kept == list(range(kept[0], 200_000))
+    created = [read_trace(part).header.created_ns for _, part in parts(path)]
+    assert created == sorted(created) and created[-1] - created[0] < 60e9
+    if not ring:
+        assert indices(read_trace(parts(path)[0][1]))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("run.tape", "run.0001.tape"), ("run", "run.0001"), ("a.b/.c", "a.b/.c.0001")]
+)
+def test_names_of_files(
+    tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, name: str, first: str
+) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", LEAST)
+    (tmp_path / "a.b").mkdir()
+    assert run(program, "few", tmp_path / name, 3).returncode == 0
+    assert parts(tmp_path / name) == [(1, tmp_path / first)]
+    assert indices(read_trace(tmp_path / first)) == [0, 1, 2]
+
+
+def test_a_file_of_another_recording_is_left(path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", LEAST)
+    first, third = path.with_name("run.0001.tape"), path.with_name("run.0003.tape")
+    first.write_bytes(b"mine")
+    assert run(program, "few", path, 3).returncode == 7
+    first.rename(third)
+    done = run(program, "full", path)
+    assert (done.returncode, done.stdout) == (0, "200000\n")
+    assert third.read_bytes() == b"mine"
+    trace = read_trace(path.with_name("run.0002.tape"))
+    assert trace.damage and trace.damage.reason == "recording stopped: exists already; it is left as it is"
+
+
+def test_too_little_for_several_files(path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", "1000000")
+    assert run(program, "few", path, 3).returncode == 7
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_killed_process_loses_no_event_of_several_files(
+    path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", "2097152")
+    kill_in_the_middle([program, "killed", path], path, seed, whole)
+
+
+@pytest.mark.skipif(WINDOWS, reason="counts calls of fsync")
+@pytest.mark.parametrize(
+    ("sync", "least", "most"),
+    [(0, 0, 0), (-1, 200, 220), (3_600_000_000_000, 1, 4), (1, 200, 220)],  # ns
+)
+def test_it_is_handed_to_the_disk(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: int, least: int, most: int
+) -> None:
+    program = compiled(tmp_path, SAMPLES / "recording.c", options=("-std=c99", "-DCOUNT_SYNCS"))
+    monkeypatch.setenv("SYNCTAPE_SYNC", str(sync))
+    done = run(program, "few", path, 100)
+    assert done.returncode == 0 and least <= int(done.stdout) <= most
+    assert indices(read_trace(path)) == list(range(100))
+
+
+@pytest.mark.skipif(WINDOWS, reason="Windows limits no file sizes")
+def test_on_a_full_disk_old_files_go_before_their_time(tmp_path: Path, program: Path) -> None:
+    """A tmpfs of one MiB for a recording that may take two."""
+    script = 'mount -t tmpfs -o size=1m none "$1" && "$2" full "$1/run.tape"; r=$?; cp "$1"/* "$3"; exit $r'
+    full, kept = tmp_path / "full", tmp_path / "kept"
+    full.mkdir()
+    kept.mkdir()
+    environment = os.environ | {"SYNCTAPE_SIZE": "2097152"}
+    command: Command = [*namespace(), "sh", "-c", script, "sh", full, program, kept]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (0, "200000\n"), done.stderr
+    found = [index for _, part in parts(kept / "run.tape")[1:] for index in indices(read_trace(part))]
+    assert found == list(range(found[0], 200_000)) and numbers(kept / "run.tape")[0] == 1
+
+
 # --- at once -------------------------------------------------------------------------------------------------
 
 
 def test_eight_threads_at_once(path: Path, program: Path) -> None:
     done = run(program, "threads", path, 8)
     assert (done.returncode, done.stdout) == (0, "16000\n")
-    trace = read_trace(path)
+    of_eight_threads(read_trace(path))
+
+
+def of_eight_threads(trace: Trace) -> None:
+    """That all calls of these threads are there, whole, and in each one's order."""
     assert trace.damage is None
     assert len(trace.threads) == 9  # the last Release is the main thread's
     assert len({thread.native_id for thread in trace.threads}) == 9

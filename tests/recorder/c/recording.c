@@ -1,4 +1,7 @@
-/* A provider's process around synctape_record.c: recording MODE PATH [NUMBER] */
+/* A provider's process around synctape_record.c: recording MODE PATH [NUMBER]
+ *
+ * SYNCTAPE_SIZE, SYNCTAPE_RING and SYNCTAPE_SYNC in the environment are the options of that kind.
+ */
 #define _GNU_SOURCE
 #include "synctape_record.h"
 
@@ -28,6 +31,27 @@ struct Callback {
         int32_t (*Done)(Callback *, void *, int32_t);
     } *vtable;
 };
+
+#ifdef COUNT_SYNCS
+static unsigned syncs;
+int fsync(int descriptor);
+int fsync(int descriptor) {
+    (void)descriptor;
+    __atomic_add_fetch(&syncs, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+#endif
+
+static void *record(Callback *inner, const char *path) {
+    const char *size = getenv("SYNCTAPE_SIZE"), *ring = getenv("SYNCTAPE_RING"), *sync = getenv("SYNCTAPE_SYNC");
+    synctape_options options;
+    memset(&options, 0, sizeof options);
+    if (!size && !sync) return synctape_record(inner, path);
+    options.max_size = size ? strtoull(size, NULL, 10) : 0;
+    options.ring = ring != NULL;
+    options.sync_ns = sync ? strtoll(sync, NULL, 10) : 0;
+    return synctape_record_with(inner, path, &options, NULL);
+}
 
 /* --- the host ------------------------------------------------------------------------------------------------ */
 
@@ -149,7 +173,8 @@ int main(int argc, char **argv) {
         setrlimit(RLIMIT_FSIZE, &limit);
     }
 #endif
-    recorded = synctape_record(&host, argv[2]);
+    recorded = record(&host, argv[2]);
+    if (!recorded) return 7;
     if (!strcmp(mode, "killed")) {
         reporting = 1;
         in_threads(number, report_for_ever);
@@ -183,10 +208,15 @@ int main(int argc, char **argv) {
         for (count = 0; count < 100000; count++) call(count, 0, 1000);
         setitimer(ITIMER_REAL, &never, NULL);
 #endif
+    } else if (!strcmp(mode, "few")) {
+        for (count = 0; count < number; count++) call(count, 0, 20);
     } else /* "limited", "full", "unwritable" */
         for (count = 0; count < 200000; count++) call(count, 0, 20);
     if (recorded->vtable->Release(recorded) != 0) return 5;
     if (references != 0) return 6;
+#ifdef COUNT_SYNCS
+    calls = syncs;
+#endif
     printf("%u\n", calls);
     return 0;
 }
