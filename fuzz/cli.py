@@ -38,6 +38,7 @@ from recorder.contract import Level
 from recorder.errors import SynctapeError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, find_interface
+from recorder.native import core_of
 from recorder.provider import current_folder_importable
 from recorder.report_files import require_folder, write_whole
 from replayer.cli import file_reports, report_options, stoppable, wanted_reports
@@ -47,6 +48,7 @@ from replayer.locations import SUFFIX, is_url, open_folder
 from replayer.oracles import ORACLES
 from replayer.places import Places
 from replayer.reports import Report, reproduce_line
+from replayer.target import is_native_spec
 from replayer.verdict import Verdict, mismatch
 
 if TYPE_CHECKING:
@@ -387,13 +389,13 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
             seeds=lambda interface: _seeds(folders, interface) if folders else (),
         )
         try:
-            _check_threads(beginning.options)
+            _check_threads(beginning.spec, beginning.options)
         except BaseException:
             beginning.__exit__(None, None, None)
             raise
         return beginning
     spec, folder = _target(options), Path(options["findings"])
-    _check_threads(anew)
+    _check_threads(spec, anew)
     check_folder(Path(path) if path is not None else folder)
     with current_folder_importable():
         interface = _interface(name, folders)
@@ -401,10 +403,14 @@ def _beginning(options: dict[str, Any], plan: Plan) -> Beginning:
     return beginning if path is None else beginning.stored(Path(path))
 
 
-def _check_threads(options: CampaignOptions) -> None:
+def _check_threads(spec: str, options: CampaignOptions) -> None:
     """Raises UsageError for what goes together with one thread only."""
     if options.threads == 1:
         return
+    if is_native_spec(spec) and core_of("replayer").module is None:
+        raise click.UsageError(
+            "--threads on a native target takes the compiled core; synctape doctor says what of it is here"
+        )
     if options.cover:
         raise click.UsageError("--cover guides the search by code, which is not measured with --threads")
 

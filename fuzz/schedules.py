@@ -12,10 +12,12 @@ from random import Random
 
 from fuzz.mutator import Calls
 from recorder.calls import Call
+from recorder.interfaces import IUNKNOWN
 
 __all__ = [
     "changes",
     "draw_schedule",
+    "held",
     "in_order",
     "is_scheduled",
     "nested",
@@ -28,6 +30,7 @@ __all__ = [
     "without_changes",
 ]
 
+_, _ADD_REF, _RELEASE = (method.name for method in IUNKNOWN.methods)
 _DEPTHS = (1, 1, 1, 1, 1, 2, 2, 3)  # change points of a schedule: the depth of a bug is one more
 _LENGTHS = (1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 10)  # of what is spread over threads
 
@@ -110,6 +113,19 @@ def nested(calls: Calls, inner: Call, random: Random) -> Calls:
     occasion = -random.choice((1, 1, 2))
     inner = inner._replace(thread=outer.thread, time_ns=0, switches=())
     return [*calls[:at], switched(outer, *outer.switches, occasion), inner, *calls[at + 1 :]]
+
+
+def held(calls: Calls, random: Random) -> Calls:
+    """The calls with references that some of their threads take, and give back after some of their own calls."""
+    made = [*calls]
+    for thread in threads_of(calls):
+        if random.random() < 0.7:
+            own = [at for at, call in enumerate(made) if call.thread == thread]
+            first = random.choice(own)
+            last = random.choice([at for at in own if at >= first])
+            made.insert(last + 1, Call(_RELEASE, (), thread))
+            made.insert(first, Call(_ADD_REF, (), thread))
+    return made
 
 
 def draw_schedule(calls: Calls, steps: Sequence[int], random: Random) -> Calls:

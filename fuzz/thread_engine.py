@@ -21,7 +21,7 @@ from fuzz.feedback import Feature
 from fuzz.mutator import Mutator
 from fuzz.schedule import Kept
 from fuzz.schedule_mutators import SCHEDULE
-from fuzz.schedules import draw_schedule, in_order, is_scheduled, nested, spread, steps_in_order, threads_of
+from fuzz.schedules import draw_schedule, held, in_order, is_scheduled, nested, spread, steps_in_order, threads_of
 from recorder.calls import Call
 from recorder.contract import Level
 from replayer.player import Run
@@ -33,14 +33,16 @@ _GROUP = 12  # schedules of a program
 _DRAWS = 4  # tries to draw a schedule of it that there has not been
 _KEPT = 200  # programs that others are made from
 _FROM_KEPT = 0.4  # of the programs
-_NESTS = 0.25  # of the others
+_NESTS = 0.25  # of the others, of a Python target: a native one is not asked when it calls out
+_HOLDS = 0.3  # of the others, of a native target: threads take references and give them back
 _SHOWN = 64  # features of a run that are told
 _METHOD = operator.itemgetter(0)
 _MUTATORS = tuple(SCHEDULE.values())
+_NATIVE_MUTATORS = tuple(mutator for mutator in _MUTATORS if mutator is not SCHEDULE["nest"])
 
 
 class ThreadEngine(Engine):
-    """Runs batches on a Python target, from up to `threads` threads at once."""
+    """Runs batches from up to `threads` threads at once."""
 
     def __init__(self, target: Target, seeds: Sequence[list[Call]], *, threads: int, **options: Any):
         super().__init__(target, seeds, **options)
@@ -151,12 +153,16 @@ class ThreadEngine(Engine):
         if self._programs and random.random() < _FROM_KEPT:
             program = self._allowed(random.choice(self._programs[-_KEPT:]).calls, level)
             if len(threads_of(program)) > 1:
-                env.used[:] = _changed(program, random, env)
+                mutators = _NATIVE_MUTATORS if self.target.native else _MUTATORS
+                env.used[:] = _changed(program, random, env, mutators)
                 return in_order(program)
         applied = [*env.used]
         alone = self._allowed(alone, level) or [env.call(env.legal[self.contract.start][0])]
         program = spread(alone, self._threads, random)
-        if random.random() < _NESTS:
+        if self.target.native:
+            if random.random() < _HOLDS:
+                program = held(program, random)
+        elif random.random() < _NESTS:
             program = nested(program, random.choice(alone), random)
             applied.append(SCHEDULE["nest"])
         env.used[:] = applied
@@ -179,11 +185,11 @@ class ThreadEngine(Engine):
         return self._steps[1]
 
 
-def _changed(program: list[Call], random: Random, env: Any) -> list[Mutator]:
+def _changed(program: list[Call], random: Random, env: Any, mutators: Sequence[Mutator]) -> list[Mutator]:
     """Change a program by a few mutators of schedules; those that did."""
     applied = []
     for _ in range(random.randint(1, 3)):
-        mutator = _MUTATORS[random.randrange(len(_MUTATORS))]
+        mutator = mutators[random.randrange(len(mutators))]
         if mutator.apply(program, env):
             applied.append(mutator)
     return applied

@@ -492,7 +492,9 @@ _OF_MEANING = {  # the oracle that takes it
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+) in (\S+)')
-_PLAYER_FILES = re.compile(r"[/\\](replayer|recorder|fuzz)[/\\](player|sandbox|sandbox_child|worker|com)\.py$")
+_PLAYER_FILES = re.compile(
+    r"[/\\](replayer|recorder|fuzz)[/\\](player|native_threads|sandbox|sandbox_child|worker|com)\.py$"
+)
 _WATCHING = re.compile(r"[/\\]replayer[/\\]hang_watch\.py$")
 
 

@@ -338,6 +338,8 @@ def _memory(judge: Judge, run: Run) -> Iterator[_Hit]:
 
 
 def _gone(run: Run) -> int | None:
+    if run.trace.header.scheduled:  # the player leaves such a Release out
+        return None
     return gone_after(run.trace.interface, run.trace.calls, [played.outcome for played in run.trace.played])
 
 

@@ -22,7 +22,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from recorder.calls import NOT_RUN, Argument, Call, Handle, Leave, Opaque, Outcome, OutcomeKind, Trace
+from recorder.calls import (
+    NOT_RUN,
+    Argument,
+    Call,
+    Enter,
+    Event,
+    Handle,
+    Leave,
+    Opaque,
+    Outcome,
+    OutcomeKind,
+    Trace,
+)
 from recorder.contract import contract_of, fits
 from recorder.endings import fault_text, give_in
 from recorder.interface import Method, Parameter, Type
@@ -41,6 +53,7 @@ from replayer.occasions import occasions
 from replayer.order import Order, OrderError, is_ordered, with_outcomes
 from replayer.ordered import InOrder, Threads
 from replayer.ordered_schedule import Ordered, play_ordered
+from replayer.retained import surplus, taken_first
 from replayer.scheduler import Abandoned, HandOver, Stuck
 from replayer.sequential import Sequential
 from replayer.target import Instance, Target, TargetError, one_line
@@ -205,6 +218,9 @@ def _telling(runs: Sequence[Run]) -> Run:
     return replace(run, observations=tuple(seen))
 
 
+_NO_REFERENCE = Outcome(
+    OutcomeKind.NOT_RUN, None, detail="the caller's last reference, while other threads may still call"
+)
 _OUT_OF_ORDER = Outcome(OutcomeKind.NOT_RUN, None, detail="its turn in the recorded order never came")
 
 
@@ -340,10 +356,12 @@ class _Session:
         return played
 
     def _play_natively(self, instance: Instance, calls: tuple[Call, ...]) -> Concurrent:
-        custody = self._take(instance, calls)
         refused = {
             number: outcome for number, call in enumerate(calls) if (outcome := self._refused(instance, call))
         }
+        refused |= dict.fromkeys(surplus(self.target.interface, calls), _NO_REFERENCE)
+        made = tuple(call for number, call in enumerate(calls) if number not in refused)
+        custody = self._take(instance, taken_first(made))
         self._note(Phase.CALLS, 0)
         played = play_natively(
             instance,
@@ -356,9 +374,7 @@ class _Session:
             refused=refused,
         )
         concurrent = played.as_concurrent(calls)
-        for number, call in enumerate(concurrent.calls):
-            self._given(call, number)
-            self._given_last.update((a.token, number) for a in call.args if isinstance(a, Handle))
+        self._given_at_once(concurrent.events)
         if concurrent.deadlock:  # the threads are still in their calls: nobody may touch the object any more
             self.observations.append(_deadlock(concurrent.deadlock))
             concurrent.held = True
@@ -543,6 +559,26 @@ class _Session:
         if not self._ended:
             self._owned.update((a.token, number) for a in call.args if isinstance(a, Handle))
             self._ended = call.method in self._terminal
+
+    def _given_at_once(self, events: Sequence[Event]) -> None:
+        """The same of calls that were made at the same time.
+
+        Where two of them end the protocol at once, either may be the late one: nobody owes them anything.
+        """
+        ending: set[int] = set()
+        tied: set[int] = set()
+        for event in events:
+            if isinstance(event, Leave):
+                ending.discard(event.number)
+            elif event.call.method in self._terminal:
+                ending.add(event.number)
+                if len(ending) > 1:
+                    tied |= ending
+        for event in events:
+            if isinstance(event, Enter):
+                call = event.call
+                self._given(call._replace(args=()) if event.number in tied else call, event.number)
+                self._given_last.update((a.token, event.number) for a in call.args if isinstance(a, Handle))
 
     def _make(self, instance: Instance, call: Call) -> Outcome:
         args = self._arguments(instance, call, self._texts)

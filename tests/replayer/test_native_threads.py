@@ -250,6 +250,30 @@ def test_a_bug_is_found_in_its_schedule_each_time_and_not_without_it(library: Bu
 
 
 @needs_steps
+@pytest.mark.parametrize(("step", "codes"), [(0, []), (1, []), (20, ["H14"])])
+def test_of_two_ends_at_once_either_may_be_the_late_one(library: Build, step: int, codes: list[str]) -> None:
+    """The handle of a late Done is nobody's to close, and which of two that overlap is late the host says."""
+    sequence = calls(DONE._replace(switches=(step,)), Call("Done", (None, 0)))
+    with Isolated(f"{library('leaky_handle')}:create") as player:
+        run = player.play(scheduled(sequence))
+        assert [finding.code for finding in Judge.of(run.trace).findings(run)] == codes
+
+
+@needs_steps
+def test_references_of_all_threads_protect_the_object(library: Build) -> None:
+    release = Call("Release")
+    with Isolated(f"{library('good_host')}:create") as player:
+        run = player.play(scheduled(calls((release, FAR), (ADD, NEAR))))  # given up before it is taken
+        assert Judge.of(run.trace).findings(run) == []
+        assert [outcome and outcome.kind for _, _, outcome in run.trace.played] == [OutcomeKind.RETURNED] * 4
+        run = player.play(scheduled(calls((release, FAR), (release, ADD))))  # one too many
+        assert Judge.of(run.trace).findings(run) == []
+        kinds = {(call.thread, call.method): outcome and outcome.kind for _, call, outcome in run.trace.played}
+        assert kinds[0, "Release"] is OutcomeKind.RETURNED
+        assert kinds[1, "Release"] is OutcomeKind.NOT_RUN
+
+
+@needs_steps
 def test_a_deadlock_has_the_stack_of_each_thread(library: Build) -> None:
     with Isolated(f"{library('locks_crosswise')}:create") as player:
         run = player.play(scheduled(BUGS["locks_crosswise"][0]))
