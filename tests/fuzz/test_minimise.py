@@ -395,3 +395,11 @@ def test_minimise_trace_of_a_regression() -> None:
 def test_a_trace_whose_order_cannot_be_kept_is_told_apart_from_one_that_does_not_fail() -> None:
     with pytest.raises(TargetError, match=r"its order cannot be kept on .*: call 1 "):
         minimise_trace(recorded("0( 1( 1) 0)", threads="00"), "targets.clean:Host")
+
+
+def test_what_fails_in_a_recorded_order_only_is_minimised_as_a_schedule() -> None:
+    boxed = recorded("0( 0) 1( 2( 2) 1) 3( 3)", {1: "Error(E_FAIL, NULL)"}, threads="1111")
+    minimised = minimise_trace(boxed, "targets.threads.callback_under_lock:Host")
+    assert minimised.found.finding.code == "X14" and minimised.found.scheduled and not minimised.found.flaky
+    assert [(call.method, call.switches) for call in minimised.found.calls] == [("Error", (-1,)), ("Progress", ())]
+    assert not minimised.others
