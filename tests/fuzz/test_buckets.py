@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaigns import found_scheduled
+from campaigns import campaign, found_scheduled
 from sequences import CALLBACK, QuietHost, calls, save, trace
 from targets import raises_after_done
 
 from fuzz.buckets import Found, check_folder, finding_trace, report_text, sequence_lines, write_finding
-from fuzz.told import announcement
+from fuzz.told import announcement, json_lines
+from fuzz.verdict import CampaignVerdict
 from recorder.contract import Level
 from recorder.errors import TraceError
 from recorder.trace import read_trace
@@ -174,3 +176,12 @@ def test_what_no_method_and_no_place_is_named_of_is_announced_without_gaps() -> 
     bare.finding = replace(bare.finding, method="", place="", message="lost")
     assert announcement(bare, None).strip() == "1.5 s  X3: lost [conforming, 2 calls]"
     assert "X3 Done at host.py:7 in Progress: Zero" in announcement(found_scheduled(), None)
+
+
+def test_json_lines_of_a_campaign_have_the_schedule() -> None:
+    verdict = CampaignVerdict(campaign(found_scheduled(), found(*MINIMAL)), {})
+    met, apart, _ = map(json.loads, json_lines(verdict, "gauge:Host", 7, CALLBACK))
+    assert "schedule" not in apart
+    assert met["calls"] == ['0  Progress("a", 1, 2) @4', ">   1  Done(NULL, S_OK)   [thread 1]"]
+    assert [step["kind"] for step in met["schedule"]] == ["enter", "switch", "enter", "leave", "leave"]
+    assert met["schedule"][1]["code"] == "self.done < 1"
