@@ -60,7 +60,7 @@ class SwitchPoints:
     def __init__(self, owns: Callable[[str], bool]):
         self._owns = owns
         self._step: Callable[[], None] | None = None
-        self._local: dict[CodeType, Callable[..., Any] | None] = {}
+        self._local: dict[int, tuple[CodeType, Callable[..., Any] | None]] = {}  # by id(), see below
         self._modules = 0  # when their functions were looked for
         self._monitor = _Monitor.shared()
 
@@ -107,9 +107,10 @@ class SwitchPoints:
 
     def _begins(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
         code = frame.f_code
-        if code not in self._local:
-            self._local[code] = self._tracer(points_of(code)) if self._owns(code.co_filename) else None
-        local = self._local[code]
+        if id(code) not in self._local:
+            tracer = self._tracer(points_of(code)) if self._owns(code.co_filename) else None
+            self._local[id(code)] = code, tracer
+        local = self._local[id(code)][1]
         if local is not None:
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return local
@@ -132,7 +133,8 @@ class _Monitor:
         self._monitoring = monitoring
         self._tool = tool
         self._disable = monitoring.DISABLE
-        self._points: dict[CodeType, frozenset[int]] = {}
+        self._points: dict[int, frozenset[int]] = {}  # by id(): equal code may be another function's
+        self._known: list[CodeType] = []
         self._owns: Callable[[str], bool] | None = None
         self._step: Callable[[], None] | None = None
         monitoring.use_tool_id(tool, "synctape switch points")
@@ -164,8 +166,9 @@ class _Monitor:
 
     def know(self, code: CodeType) -> None:
         """Have the instructions of a function told, and of those inside it."""
-        if code not in self._points:
-            self._points[code] = points_of(code)
+        if id(code) not in self._points:
+            self._known.append(code)
+            self._points[id(code)] = points_of(code)
             self._monitoring.set_local_events(self._tool, code, self._monitoring.events.INSTRUCTION)
             for inner in code.co_consts:
                 if isinstance(inner, CodeType):
@@ -177,7 +180,7 @@ class _Monitor:
         return self._disable
 
     def _instruction(self, code: CodeType, offset: int) -> object:
-        if offset not in self._points[code]:
+        if offset not in self._points[id(code)]:
             return self._disable
         if (step := self._step) is not None:
             step()

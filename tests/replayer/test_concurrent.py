@@ -92,6 +92,14 @@ def test_a_change_point_hands_over_between_the_load_and_the_store_of_one_line() 
     assert counts == [2, 2, 1, 2, 2]  # one of them lost an update
 
 
+def test_functions_whose_code_is_equal_each_have_their_steps() -> None:
+    source = "class Same(Host):\n    def Progress(self, text, index, maximum):\n        self.count += 1\n        return 0\n"
+    for _ in range(2):
+        names: dict[str, Any] = {"Host": Host, "__name__": __name__}
+        exec(compile(source, __file__, "exec"), names)
+        assert run(names["Same"], first(0), first(1)).steps == (3, 3)
+
+
 def test_zero_lets_others_go_before_the_call_begins() -> None:
     assert order(run(Counts, first(0, 0), last(1))) == "DdPp"
 
