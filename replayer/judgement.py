@@ -17,10 +17,14 @@ from recorder.calls import Event, Leave, Outcome
 from replayer.linear import ANY, Game, History, Look, Stuck, Verdict, lost, search
 from replayer.visible import Changing, changing, differences, merged, without
 
-__all__ = ["Judgement", "Player", "answer_of", "judged"]
+__all__ = ["Judgement", "Player", "UnjudgedError", "answer_of", "judged"]
 
 _LOOKS = 3  # times that equal plays are compared
 _NAMED = 3  # values that a message names
+
+
+class UnjudgedError(Exception):
+    """Calls cannot be made one after the other; the message says why."""
 
 
 class Player(Protocol):
@@ -68,6 +72,14 @@ def answer_of(outcome: Outcome) -> Hashable:
 def judged(events: Sequence[Event], shown: Hashable, player: Player) -> Judgement | None:
     """What is wrong with a run, by its events and by what was to be seen at its end; None if nothing is."""
     history = History.of(events, answer_of, shown)
+    last = next((event.number for event in reversed(events) if isinstance(event, Leave)), 0)
+    try:
+        return _judged(history, last, player)
+    except UnjudgedError as error:
+        return Judgement("", last, str(error))
+
+
+def _judged(history: History, last: int, player: Player) -> Judgement | None:
     if history.overlapping < 2 or search(history, player.begin, plays=1).order is not None:
         return None
     steady, verdict = _Steady(), Verdict(None, True, 0)
@@ -79,7 +91,6 @@ def judged(events: Sequence[Event], shown: Hashable, player: Player) -> Judgemen
         verdict = search(steady.of(history), lambda mask=steady.mask: player.begin(mask))  # type: ignore[misc]
         if verdict:
             break
-    last = next(event.number for event in reversed(events) if isinstance(event, Leave))
     if verdict:
         return Judgement("", last, verdict.why) if verdict.order is None else None
     return _told(steady.of(history), verdict, last, lambda: player.begin(steady.mask))

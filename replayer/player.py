@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ from replayer.ordered_schedule import Ordered, play_ordered
 from replayer.retained import surplus, taken_first
 from replayer.scheduler import Abandoned, HandOver, Stuck
 from replayer.sequential import Sequential
+from replayer.sequential_native import NativeSequential, state_of
 from replayer.target import Instance, Target, TargetError, one_line
 from replayer.unknown import Custody
 from replayer.visible import look_at
@@ -380,7 +381,11 @@ class _Session:
             concurrent.held = True
             return concurrent
         self._note(Phase.ENDING, max(len(calls) - 1, 0))
+        counting = any(call.method in self._unknown for call in calls)  # then the object may be gone
+        shown = None if counting else state_of(self.target, instance)
         self._end(instance, tuple(concurrent.calls), custody)
+        if not counting and not self.observations and not _JUDGES.issubset(self.options.skip):
+            self._judge(concurrent, shown)
         return concurrent
 
     def _judge(self, played: Concurrent, shown: Hashable) -> None:
@@ -397,7 +402,13 @@ class _Session:
         def note() -> None:
             self._note(Phase.JUDGING + next(plays), max(len(outcomes) - 1, 0))
 
-        judgement = judged(played.events, shown, Sequential(self.target, played.calls, make, note))
+        if self.target.native:
+            sequential = NativeSequential(self.target, played.calls, make, note)
+            with closing(sequential):
+                judgement = judged(played.events, shown, sequential)
+            played.held |= sequential.held
+        else:
+            judgement = judged(played.events, shown, Sequential(self.target, played.calls, make, note))
         self.observations.clear()
         if judgement is not None:
             between = (turn.place for turn in played.hand_overs if turn.call >= 0 and turn.place)
