@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fuzz.buckets import Found
 from fuzz.minimise_schedule import Tried, minimise_schedule
-from fuzz.recorded_order import as_schedule
+from fuzz.recorded_order import of_bucket, without_order
 from fuzz.scheduled import Scheduled
 from fuzz.schedules import steps_in_order
 from fuzz.simpler import is_result, simpler, simplest
@@ -169,7 +169,13 @@ def minimise_trace(
             raise TargetError(f"{origin}: does not fail on {spec}; nothing to minimise")
         finding = _kept_for(findings, trace)
         if is_ordered(trace):
-            finding, calls, scheduled = _without_order(isolated, judge, finding, trace, run)
+            played = without_order(isolated, judge, finding, trace, run)
+            if played is None:
+                raise TargetError(
+                    f"{finding.code} shows on {spec} only in the recorded order, of which all is needed"
+                )
+            run, scheduled = played
+            calls, finding = list(run.trace.calls), of_bucket(finding.bucket, judge.findings(run)) or finding
             player = Scheduled(isolated) if scheduled else isolated
         for other in findings:
             met(other, calls, run)
@@ -183,24 +189,6 @@ def minimise_trace(
     shown = again[0] if again else finding
     found = Found(shown, minimal, calls, 0.0, 0, origin, flaky=not again, run=run, scheduled=scheduled)
     return Minimised(found, list(others.values()))
-
-
-def _without_order(
-    player: Player, judge: Judge, finding: Finding, trace: Trace, run: Run
-) -> tuple[Finding, list[Call], bool]:
-    """Calls that fail as a trace does whose calls overlap: one after the other, or else scheduled, as is told.
-
-    Raises TargetError if they fail in their recorded order only.
-    """
-    calls = list(trace.calls)
-    for tried, scheduled in ((calls, False), (as_schedule(trace, run.schedule), True)):
-        played = (Scheduled(player) if scheduled else player).play(tried)
-        for other in judge.findings(played):
-            if other.bucket == finding.bucket:
-                return other, list(played.trace.calls), scheduled
-    raise TargetError(
-        f"{finding.code} shows on {player.spec} only in the recorded order of enters and leaves: it stays whole"
-    )
 
 
 def moment_of(timeout: float) -> float:

@@ -10,11 +10,34 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from fuzz.scheduled import Scheduled
 from recorder.calls import Call, Trace
+from replayer.isolation import Player
+from replayer.oracles import Finding, Judge
 from replayer.order import Order, Planned
+from replayer.player import Run
 from replayer.scheduler import HandOver
 
-__all__ = ["as_schedule"]
+__all__ = ["as_schedule", "of_bucket", "without_order"]
+
+
+def without_order(
+    player: Player, judge: Judge, finding: Finding, trace: Trace, run: Run
+) -> tuple[Run, bool] | None:
+    """A play of a trace's calls that shows what `run` in recorded order did, which others can be made of.
+
+    That is one call after the other, or else scheduled, which is the other answer; None if neither shows it.
+    """
+    for calls, scheduled in ((trace.calls, False), (as_schedule(trace, run.schedule), True)):
+        played = (Scheduled(player) if scheduled else player).play(calls)
+        if of_bucket(finding.bucket, judge.findings(played)):
+            return played, scheduled
+    return None
+
+
+def of_bucket(bucket: object, findings: Iterable[Finding]) -> Finding | None:
+    """The finding of this bucket, if there is one."""
+    return next((finding for finding in findings if finding.bucket == bucket), None)
 
 
 def as_schedule(trace: Trace, schedule: Iterable[HandOver]) -> list[Call]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fuzz.buckets import Found
 from fuzz.minimise import minimise_finding, moment_of
 from fuzz.progress import CampaignOptions, Progress
+from fuzz.recorded_order import without_order
 from fuzz.scheduled import Scheduled, scheduled_trace
 from fuzz.schedules import is_scheduled
 from fuzz.screen import ALIKE
@@ -21,6 +22,7 @@ from recorder.calls import Call, Trace
 from replayer.endurance import GAUGES
 from replayer.isolation import Isolated, Player, Repeating
 from replayer.oracles import Finding, Judge
+from replayer.order import is_ordered
 from replayer.player import Run
 
 __all__ = ["Triage"]
@@ -91,6 +93,11 @@ class Triage:
             if timeout is not None and self._has_new_hang(findings):
                 run, findings = self._look(trace)
             scheduled = trace.header.scheduled
+            if findings and is_ordered(trace):
+                shown = without_order(self._player, self._judge, findings[0], trace, run)
+                if shown is not None:
+                    run, scheduled = shown
+                    findings = self._judge.findings(run)
             self._take(findings, list((run.trace if scheduled else trace).calls), run, name, scheduled=scheduled)
 
     def known(self, found: Found) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sequences import ABORT_CODE, GOOD, limits_memory, trace
+from sequences import ABORT_CODE, GOOD, limits_memory, recorded, trace
 from targets.imapi_progress import IMAPI_PROGRESS
 
 from fuzz.buckets import Found, report_text
@@ -472,6 +472,15 @@ def test_the_corpus_takes_turns_with_the_search_unless_it_has_a_share_of_the_tim
     progress = campaign.run().progress
     assert (progress.corpus, progress.runs, progress.unplayed) == (40, 64, 0)
     assert seen[0] == 40 if share < 1 else seen[0] < 20
+
+
+def test_what_a_trace_of_the_corpus_shows_in_its_recorded_order_is_kept_as_a_schedule() -> None:
+    boxed = recorded("0( 0) 1( 2( 2) 1)", {1: "Error(E_FAIL, NULL)"}, threads="000")
+    options = CampaignOptions(seed=1, max_time=300.0, max_runs=1, batch=1)
+    campaign = Campaign("targets.threads.callback_under_lock:Host", [("boxed", boxed)], options)
+    (found,) = campaign.run().found
+    assert (found.finding.code, found.scheduled, found.flaky) == ("X14", True, False)
+    assert [(call.method, call.switches) for call in found.calls] == [("Error", (-1,)), ("Progress", ())]
 
 
 @pytest.mark.native

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from replayer.compare import differences
 from replayer.isolation import Here, Isolated, Limits
 from replayer.order import Order
 from replayer.player import PlayOptions, Run, play
-from replayer.target import load_target, object_target
+from replayer.target import Instance, NativeTarget, load_target, object_target
 from replayer.verdict import Judging, Status, Verdict, replay_trace
 
 SOON = PlayOptions(patience=0.2, join_seconds=0)
@@ -417,7 +418,7 @@ def test_what_could_not_be_forced_is_told_through_the_process(isolated: Callable
 
 def test_a_hang_is_that_of_the_call_that_should_have_returned() -> None:
     hanging = recorded("0( 1( 2( 2) 1) 0) 3( 3)", {1: 'Progress("%s", 0, 9)'}, threads="0121")
-    with Isolated("targets.hangs_on_text:Host", limits=Limits(0.8)) as player:
+    with Isolated("targets.hangs_on_text:Host", limits=Limits(0.5)) as player:
         run = player.play(hanging)
     assert not run.unforced
     assert kinds(run) == [None, OutcomeKind.HUNG, OutcomeKind.RETURNED, OutcomeKind.NOT_RUN]
@@ -468,3 +469,31 @@ class TestNative:
         run = overlapping.play(recorded("0( 1( 1) 2( 2) 3( 3) 0)", lines, threads="0112"))
         assert not run.unforced and not run.observations
         assert kinds(run) == [OutcomeKind.RETURNED] * 4
+
+
+# --------------------------------------------------------------------------------------------------- apartments
+
+
+def test_in_an_apartment_of_one_thread_calls_of_several_cannot_overlap() -> None:
+    boxed = object_target(type("Boxed", (Boxes,), {"log": []}))
+
+    class Single:
+        is_single = True
+
+        def enter(self) -> None:
+            """There is none here."""
+
+        leave = enter
+
+    class Target(NativeTarget):
+        def __init__(self) -> None:
+            self.spec, self.interface, self.state, self._python = "it", CALLBACK, 0, boxed
+
+        def instance(self) -> Instance:
+            return replace(self._python.instance(), apartment=Single())  # type: ignore[arg-type]
+
+    run = play(recorded("0( 1( 1) 0)"), Target(), SOON)
+    assert run.unforced == "the object's apartment has one thread, on which calls of several cannot overlap"
+    assert kinds(run) == [OutcomeKind.NOT_RUN] * 2
+    run = play(recorded("0( 1( 1) 0)", threads="00"), Target(), SOON)
+    assert kinds(run) == [OutcomeKind.RETURNED] * 2 and not run.unforced
