@@ -245,6 +245,20 @@ def test_what_is_no_line_s_doing_lies_where_a_thread_gave_way(
     assert places.of(nowhere, verdict(run("0 1 1 2 2 0", OVER))) == Location("a.tape", is_source=False)
 
 
+def test_the_worked_example_is_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "threads.md").read_text("utf-8")
+    (tmp_path / "inbox_example.py").write_text(page.partition("```python\n")[2].partition("```")[0], "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recorded = Trace.from_calls(
+        calls("Progress(NULL, 0, 0) @2", "t1 Progress(NULL, 0, 0)"), Header(scheduled=True)
+    )
+    made = replay_trace(recorded, Here(load_target("inbox_example:Inbox")), Judging().judge(recorded), name="a")
+    assert made.run is not None
+    told = [f"    {line}".replace("inbox_example", "inbox") for line in marked_calls(made.run, [0])]
+    assert [f"{f.code} {f.message}" for f in made.findings] == [page.partition("\n...\n")[2].partition("\n")[0]]
+    assert "Schedule:\n" + "\n".join(told) + "\n" in page
+
+
 DEADLOCK = ('t0 Progress("a", 1, 2) @2', 't1 Error(E_FAIL, "x")')
 
 
