@@ -20,8 +20,8 @@ from recorder.calls import Call
 __all__ = ["Tried", "minimise_schedule"]
 
 _LONG = 8  # calls, of more only what is there is taken away
-_ALLOWED = 400  # tries for the schedules of calls that are fewer or on fewer threads
-_DEEP = 1500  # tries for those of what is left in the end
+_ALLOWED = 150  # tries for the schedules of calls that are fewer or on fewer threads
+_DEEP = 500  # tries for those of what is left in the end
 
 
 class Tried(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fuzz.mutator import Calls, Family
-from fuzz.schedules import in_order, switched, threads_of
+from fuzz.schedules import in_order, outer_calls, switched, threads_of
 from recorder.contract import Level
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def move_change(calls: Calls, env: Environment) -> bool:
 @SCHEDULE.mutator(Level.LENIENT)
 def nest(calls: Calls, env: Environment) -> bool:
     """The next call of a thread is made where this one calls out, nested in it."""
-    last = {call.thread: at for at, call in enumerate(calls)}
-    found = [at for at, call in enumerate(calls) if at != last[call.thread]]
+    found = outer_calls(calls)
     if not found:
         return False
     at = found[env.below(len(found))]

@@ -22,6 +22,7 @@ __all__ = [
     "is_scheduled",
     "nested",
     "orders",
+    "outer_calls",
     "spread",
     "steps_in_order",
     "switched",
@@ -32,6 +33,7 @@ __all__ = [
 
 _, _ADD_REF, _RELEASE = (method.name for method in IUNKNOWN.methods)
 _DEPTHS = (1, 1, 1, 1, 1, 2, 2, 3)  # change points of a schedule: the depth of a bug is one more
+_NESTED = 0.2  # of the schedules in which a call can be
 _LENGTHS = (1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 10)  # of what is spread over threads
 
 
@@ -106,6 +108,12 @@ def spread(calls: Sequence[Call], threads: int, random: Random) -> Calls:
     return in_order(made)
 
 
+def outer_calls(calls: Sequence[Call]) -> list[int]:
+    """The numbers of the calls whose threads have another one to make: it may be nested in them."""
+    last = {call.thread: number for number, call in enumerate(calls)}
+    return [number for number, call in enumerate(calls) if number != last[call.thread]]
+
+
 def nested(calls: Calls, inner: Call, random: Random) -> Calls:
     """The calls with one more that is made where one of them calls out, on its thread."""
     at = random.randrange(len(calls))
@@ -129,7 +137,8 @@ def held(calls: Calls, random: Random) -> Calls:
 
 
 def draw_schedule(calls: Calls, steps: Sequence[int], random: Random) -> Calls:
-    """The calls with priorities drawn for their threads, and change points from all the steps that they make.
+    """The calls with priorities drawn for their threads, and change points from all the steps that they make; now
+    and then with one more that is nested.
 
     `steps` says how many each call makes.
     """
@@ -138,6 +147,9 @@ def draw_schedule(calls: Calls, steps: Sequence[int], random: Random) -> Calls:
     random.shuffle(ranks)
     rank_of = dict(zip(threads, ranks, strict=True))
     drawn = [_on(call, rank_of[call.thread]) for call in without_changes(calls)]
+    if random.random() < _NESTED and (outer := outer_calls(drawn)):
+        at = random.choice(outer)
+        drawn[at] = switched(drawn[at], *drawn[at].switches, -random.choice((1, 1, 2)))
     places = [count + 1 for count in steps[: len(calls)]]  # before the call is entered, too
     ends = list(itertools.accumulate(places))
     whole = ends[-1] if any(steps) else 0

@@ -29,6 +29,7 @@ from recorder.endings import give_in
 from recorder.interface import Type
 from replayer.handles import CLOSED, EventHandle
 from replayer.late import LateEffects
+from replayer.oracles import ORACLES
 from replayer.player import Journal, PlayOptions, Run, play
 from replayer.scaling import LONG, longest_text, too_much, written
 from replayer.target import Target, TargetError, one_line
@@ -236,9 +237,9 @@ class Screen:
         return self._observed(run, calls) or self._answers(run), run
 
     def _observed(self, run: Run, calls: list[Call]) -> str:
-        if not run.observations:
+        seen = next((seen for seen in run.observations if seen.kind in ORACLES), None)
+        if seen is None:
             return ""
-        seen = run.observations[0]
         methods = sorted({call.method for call in calls})  # where many places have a part in it, these tell more
         return f"{seen.kind} at {seen.place} with {', '.join(methods)}"
 

