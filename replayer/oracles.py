@@ -45,12 +45,12 @@ class Finding:
     @property
     def bucket(self) -> tuple[str, str, str]:
         """Findings with one code, method and place in the target are one bug."""
-        place = self.place or _shape(self.message)
-        if self.oracle in _BY_WHAT:  # where threads came between each other is chance
-            place = _shape(self.message.partition(":")[0])
+        code, place = self.code, self.place or _shape(self.message)
+        if self.oracle in _BY_WHAT:  # where threads came between each other is chance, and what that came to
+            code, place = "consistency", _shape(self.message.partition(":")[0])
         if self.oracle in _ANYWHERE:  # where in its loop it was stopped is chance
             place = _LINE.sub(" in ", place)
-        return (self.code, self.method, place)
+        return (code, self.method, place)
 
     @property
     def blame(self) -> str:
