@@ -136,9 +136,9 @@ def held(calls: Calls, random: Random) -> Calls:
     return made
 
 
-def draw_schedule(calls: Calls, steps: Sequence[int], random: Random) -> Calls:
+def draw_schedule(calls: Calls, steps: Sequence[int], random: Random, *, nests: bool = True) -> Calls:
     """The calls with priorities drawn for their threads, and change points from all the steps that they make; now
-    and then with one more that is nested.
+    and then with one more that is nested (`nests`).
 
     `steps` says how many each call makes.
     """
@@ -147,7 +147,7 @@ def draw_schedule(calls: Calls, steps: Sequence[int], random: Random) -> Calls:
     random.shuffle(ranks)
     rank_of = dict(zip(threads, ranks, strict=True))
     drawn = [_on(call, rank_of[call.thread]) for call in without_changes(calls)]
-    if random.random() < _NESTED and (outer := outer_calls(drawn)):
+    if nests and random.random() < _NESTED and (outer := outer_calls(drawn)):
         at = random.choice(outer)
         drawn[at] = switched(drawn[at], *drawn[at].switches, -random.choice((1, 1, 2)))
     places = [count + 1 for count in steps[: len(calls)]]  # before the call is entered, too

@@ -93,7 +93,7 @@ class ThreadEngine(Engine):
             for index in range(first + 1, min(first + _GROUP, size)):
                 drawn = program
                 for _ in range(_DRAWS):
-                    drawn = draw_schedule(program, self._steps_of(program), own)
+                    drawn = draw_schedule(program, self._steps_of(program), own, nests=not self.target.native)
                     if tuple(drawn) not in had:
                         break
                 new = tuple(drawn) not in had
