@@ -381,10 +381,9 @@ class _Session:
             concurrent.held = True
             return concurrent
         self._note(Phase.ENDING, max(len(calls) - 1, 0))
-        counting = any(call.method in self._unknown for call in calls)  # then the object may be gone
-        shown = None if counting else state_of(self.target, instance)
+        shown = state_of(self.target, instance)
         self._end(instance, tuple(concurrent.calls), custody)
-        if not counting and not self.observations and not _JUDGES.issubset(self.options.skip):
+        if not self.observations and not _JUDGES.issubset(self.options.skip):
             self._judge(concurrent, shown)
         return concurrent
 
@@ -402,18 +401,33 @@ class _Session:
         def note() -> None:
             self._note(Phase.JUDGING + next(plays), max(len(outcomes) - 1, 0))
 
+        events = self._telling(played.events)
         if self.target.native:
             sequential = NativeSequential(self.target, played.calls, make, note)
             with closing(sequential):
-                judgement = judged(played.events, shown, sequential)
+                judgement = judged(events, shown, sequential)
             played.held |= sequential.held
         else:
-            judgement = judged(played.events, shown, Sequential(self.target, played.calls, make, note))
+            judgement = judged(events, shown, Sequential(self.target, played.calls, make, note))
         self.observations.clear()
         if judgement is not None:
             between = (turn.place for turn in played.hand_overs if turn.call >= 0 and turn.place)
             kind, place = judgement.kind or _UNJUDGED, next(between, "")
             self.observations.append(Observation(kind, judgement.number, judgement.message, place))
+
+    def _telling(self, events: Sequence[Event]) -> list[Event]:
+        """The events as if calls of IUnknown had not been made.
+
+        What they answer is for diagnosis only (P22), and one after the other they might give the last reference up
+        first.
+        """
+        calls = {event.number: event.call for event in events if isinstance(event, Enter)}
+        return [
+            Leave(event.number, NOT_RUN)
+            if isinstance(event, Leave) and calls[event.number].method in self._unknown
+            else event
+            for event in events
+        ]
 
     def _play_ordered(self, calls: tuple[Call, ...], order: Order) -> list[Outcome | None]:
         making = _Making(self, calls)

@@ -60,7 +60,13 @@ def test_batches_of_a_native_target_are_schedules_of_its_code(library: Callable[
 @needs_steps
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("name", "code"), [("counts_in_two_steps", "H5"), ("locks_crosswise", "X14"), ("closes_in_a_race", "H14")]
+    ("name", "code"),
+    [
+        ("counts_in_two_steps", "H5"),
+        ("locks_crosswise", "X14"),
+        ("closes_in_a_race", "H14"),
+        ("stores_a_pair", "X16"),
+    ],
 )
 def test_a_bug_is_found_and_minimised_to_two_threads_and_one_change(
     library: Callable[[str], Path], tmp_path: Path, name: str, code: str, seed: int

@@ -227,6 +227,7 @@ BUGS = {
     "counts_in_two_steps": (calls(ADD._replace(switches=(2,)), ADD), "H5", ""),
     "locks_crosswise": (calls(FAR._replace(switches=(1,)), PROBLEM), "X14", "error and locks_crosswise"),
     "closes_in_a_race": (calls(DONE._replace(switches=(2,)), DONE), "H14", ""),
+    "stores_a_pair": (calls(FAR._replace(switches=(2,)), NEAR), "X16", " in progress"),
 }
 
 
@@ -247,6 +248,16 @@ def test_a_bug_is_found_in_its_schedule_each_time_and_not_without_it(library: Bu
     with Isolated(f"{library('good_host')}:create") as player:
         run = player.play(scheduled(sequence))
         assert Judge.of(run.trace).findings(run) == []
+
+
+@needs_steps
+def test_references_and_calls_that_are_not_made_are_not_judged(library: Build) -> None:
+    sequence = calls((ADD, FAR._replace(switches=(1,)), Call("Release")), (NEAR, Call("Progress", (None, -1, 0))))
+    with Isolated(f"{library('good_host')}:create") as player:
+        run = player.play(scheduled(sequence))
+        assert any(one.kind is OutcomeKind.NOT_RUN for _, _, one in run.trace.played if one)
+        assert Judge.of(run.trace).findings(run) == []
+        assert run.unjudged == ""
 
 
 @needs_steps
