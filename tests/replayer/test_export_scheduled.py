@@ -109,6 +109,7 @@ def test_it_is_red_with_the_schedule_drawn_while_the_bug_lives_and_green_after(
     assert "gives way to t1 before step 2, host.py:9 in Progress: self.count = count + 1" in said
 
 
+@pytest.mark.slow
 def test_without_a_callback_it_is_red_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("SYNCTAPE_FACTORY", raising=False)
@@ -158,7 +159,7 @@ ODD = {"code": "X3", "oracle": "exception", "message": "\u00e4\"\"\"'''\\", "sec
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(TEXTS, st.integers(0, 3), st.lists(st.integers(-9, 99), max_size=3)), min_size=1, max_size=5

@@ -136,7 +136,7 @@ def test_threads_that_the_target_started_have_a_lane() -> None:
     ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.data())
 def test_every_event_is_drawn_in_its_order_whatever_is_said_of_hand_overs(data: st.DataObject) -> None:
     """Also of a schedule that does not fit, as of a run that was cut off."""
