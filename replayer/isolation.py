@@ -122,11 +122,12 @@ class Isolated(_Closing):
         """`screening`: a new child is to be ready for `screen_many`, which otherwise takes it a moment."""
         self.spec = spec
         self.interface = interface
-        limits = limits or Limits()
+        self._limits = limits = limits or Limits()
+        self._options = options = replace(options or PlayOptions(), patience=limits.timeout / 2)
         config = {
             "spec": spec,
             "interface": interface.describe(),
-            "options": asdict(replace(options or PlayOptions(), patience=limits.timeout / 2)),
+            "options": asdict(options),
             "screening": screening,
         }
         self._sandbox = Sandbox(
@@ -138,9 +139,9 @@ class Isolated(_Closing):
             environment=environment_for(spec),
         )
         self._memory = limits.memory
-        self._repeat = (options or PlayOptions()).repeat
-        self._concurrent = (options or PlayOptions()).concurrent
-        self._asks_without_ppv = is_native_spec(spec) and "identity" not in (options or PlayOptions()).skip
+        self._repeat = options.repeat
+        self._concurrent = options.concurrent
+        self._asks_without_ppv = is_native_spec(spec) and "identity" not in options.skip
         self._without_ppv: tuple[Observation, ...] | None = None
         self._fragments = Fragments(interface)
         self._pairs: list[_Lists] = []
@@ -159,6 +160,8 @@ class Isolated(_Closing):
         reply = self._ask([packed, times] if times > 1 and trace.calls else packed, timeout)
         if isinstance(reply, Death):
             run = self._died(trace, reply)
+            if reply.kind is OutcomeKind.HUNG and is_ordered(trace):
+                run = self._on_real_threads(trace, timeout) or run
         else:
             run = unpack_run(reply)
             if not run.trace.header.scheduled:
@@ -166,6 +169,17 @@ class Isolated(_Closing):
             if reply["worn"]:
                 self._sandbox.renew()
         return self._with_answer_to_no_ppv(run, timeout)
+
+    def _on_real_threads(self, trace: Trace, timeout: float | None) -> Run | None:
+        """How a trace goes whose calls wait for each other in a way that no scheduler sees, as at a pipe; None if
+        there was no scheduler, or the trace hangs even so."""
+        if self._options.real_threads or is_native_spec(self.spec):
+            return None
+        options = replace(self._options, real_threads=True)
+        with Isolated(self.spec, self.interface, options, self._limits) as other:
+            run = other.play(trace, timeout=timeout)
+        hangs = any(outcome and outcome.kind is OutcomeKind.HUNG for _, _, outcome in run.trace.played)
+        return None if hangs else run
 
     def play_many(
         self, traces: Iterable[Trace | Iterable[Call]], *, timeout: float | None = None, batch: int = 100

@@ -99,8 +99,8 @@ class PlayOptions:
     the start of a page, so that reading before them faults.  `repeat`: how often a trace is played for one run
     (replayer.endurance); `play` itself plays once.  `patience`: seconds in which no call of a recorded order comes
     or goes until they are taken to wait for each other (replayer.ordered); shorter than a sandbox's timeout.
-    `concurrent`: the calls of several threads run at the same time, as if the trace were scheduled
-    (replayer.concurrent).
+    `real_threads`: a Python target's calls in a recorded order are made without a scheduler, too.  `concurrent`:
+    the calls of several threads run at the same time, as if the trace were scheduled (replayer.concurrent).
     """
 
     pace: float | None = None
@@ -112,6 +112,7 @@ class PlayOptions:
     seed: int = 0
     repeat: int = 1
     patience: float = 2.5
+    real_threads: bool = False
     concurrent: bool = False
 
     def __post_init__(self) -> None:
@@ -281,7 +282,8 @@ class _Session:
         if self.scheduled and not self.target.native:
             self.concurrent = self._play_concurrently(calls)
             return []
-        if order is not None and not (self.target.native or self.options.pace or self.options.main_thread):
+        real = self.options.real_threads or self.options.pace or self.options.main_thread
+        if order is not None and not (self.target.native or real):
             with suppress(NoPythonObjectError):
                 return self._play_ordered(calls, order)
         try:

@@ -424,6 +424,16 @@ def test_a_hang_is_that_of_the_call_that_should_have_returned() -> None:
     assert kinds(run) == [None, OutcomeKind.HUNG, OutcomeKind.RETURNED, OutcomeKind.NOT_RUN]
 
 
+def test_calls_that_wait_for_each_other_unseen_are_no_hang() -> None:
+    with Isolated("targets.meets_at_a_pipe:Host", limits=Limits(0.5)) as player:
+        met = player.play(recorded("0( 1( 0) 1)"))
+        missed = player.play(
+            recorded("0( 1( 1) 0) 2( 2)", {1: "Progress(NULL, 3, 9)", 2: "Progress(NULL, 1, 9)"}, "011")
+        )
+    assert kinds(met) == [OutcomeKind.RETURNED] * 2 and not met.unforced
+    assert "call 0 (Progress on thread 0) did not return until call 2" in missed.unforced
+
+
 def test_a_crash_is_that_of_the_call_that_began_last(isolated: Callable[[str], Isolated]) -> None:
     crashing = recorded("0( 1( 1) 0) 2( 2)", {1: "Progress(NULL, 9, 1)"}, threads="010")
     run = isolated("targets.segfaults:Host").play(crashing)
