@@ -19,7 +19,7 @@ from fuzz.scheduled import Scheduled, scheduled_trace
 from fuzz.schedules import is_scheduled
 from fuzz.screen import ALIKE
 from recorder.calls import Call, Trace
-from replayer.endurance import GAUGES
+from replayer.endurance import GAUGES, LEAST
 from replayer.isolation import Isolated, Player, Repeating
 from replayer.oracles import Finding, Judge
 from replayer.order import is_ordered
@@ -31,6 +31,7 @@ _ENDS_PROCESS = ("crash", "data-race", "exit", "hang", "memory", "sanitizer")
 _REPLAY_SLOW, _REPLAY_TIMEOUT = 1.0, 5.0  # seconds, where `synctape replay` is told nothing else
 _GROWTH = tuple(gauge.oracle for gauge in GAUGES)
 _OFTEN, _REPLAY_OFTEN = 200, 1000  # times that a sequence is played to see what it leaves behind
+_OFTEN_SECONDS = 10.0  # that this is to take: of a slow target fewer times have to do
 _TRIES_OF_A_HANG = 3  # each may take seconds
 _GRACE_SECONDS = 10.0  # beyond the campaign's time for what is being minimised when that is over
 
@@ -78,6 +79,7 @@ class Triage:
         self._kept = kept
         self._looked: Counter[str] = Counter()
         self._waiting: dict[Bucket, _Failure] = {}
+        self._often = _OFTEN
         self._ends: float | None = None
         if options.max_time is not None:
             self._ends = time.monotonic() + options.max_time + _GRACE_SECONDS
@@ -129,7 +131,10 @@ class Triage:
 
     def growing(self, calls: list[Call], origin: str) -> None:
         """Play a suspect so often that what it leaves behind shows."""
-        run = self._player.play_repeatedly(calls, _OFTEN)
+        started = time.monotonic()
+        self._player.play(calls)
+        self._often = max(LEAST, min(_OFTEN, int(_OFTEN_SECONDS / (time.monotonic() - started + 1e-6))))
+        run = self._player.play_repeatedly(calls, self._often)
         findings = [f for f in self._judge.findings(run) if f.oracle in _GROWTH]
         self._progress.unconfirmed += not findings
         self._take(findings, calls, run, origin)
@@ -263,7 +268,7 @@ class Triage:
 
     def _player_for(self, finding: Finding, *, scheduled: bool) -> Player:
         """A player that shows a finding: one of growth shows only when a sequence is played over and over."""
-        player: Player = Repeating(self._player, _OFTEN) if finding.oracle in _GROWTH else self._player
+        player: Player = Repeating(self._player, self._often) if finding.oracle in _GROWTH else self._player
         return Scheduled(player) if scheduled else player
 
     def _shrink(self, failure: _Failure, found: Found, timeout: float | None) -> None:

@@ -175,6 +175,7 @@ def _recording_method(
             **fast.tables,
         }
         writer.file.tell(namespace)
+        writer.tables += fast.tables.values()
         exec(fast.code, namespace)
         return namespace["method"]  # type: ignore[no-any-return]
 

@@ -186,6 +186,7 @@ class TraceWriter:
         self._encoder = Encoder(self._append, self._lock)
         self._leaves = self._encoder.onto(self._append_leave)
         self._streams: list[weakref.ref[Stream]] = []
+        self.tables: list[dict[Any, Any]] = []  # what fast paths know of this file (recorder.methods)
         self._start = clock() >> TICK_BITS
         self._encoder.header(description)
         self.closed = False
@@ -418,6 +419,8 @@ class TraceWriter:
             if self.retired:  # nobody needs its tables
                 self._encoder.texts.clear()
                 self._streams.clear()
+                for table in self.tables:  # they are in cycles, which the collector of garbage rarely comes to
+                    table.clear()
 
     def abandon(self) -> None:
         """In a forked child: the parent goes on recording, this process does not."""

@@ -157,7 +157,12 @@ class Isolated(_Closing):
         """
         trace = self._trace(trace)
         packed = dump_trace(replace(trace, damage=None))
-        reply = self._ask([packed, times] if times > 1 and trace.calls else packed, timeout)
+        asked = [packed, times] if times > 1 and trace.calls else packed
+        reply = self._ask(asked, timeout)
+        if timeout is not None and _hung_making(
+            reply
+        ):  # a moment is for calls: what makes an instance may take longer
+            reply = self._ask(asked, None)
         if isinstance(reply, Death):
             run = self._died(trace, reply)
             if reply.kind is OutcomeKind.HUNG and is_ordered(trace):
@@ -278,7 +283,11 @@ class Isolated(_Closing):
                 if calls := len(traces[-1].calls):
                     runs[-1] = self._died(traces[-1], replace(reply, position=(Phase.ENDING, calls - 1)))
             elif isinstance(reply, Death):
-                runs.append(self._died(traces[len(runs)], _in_sequence(reply, len(runs))))
+                death = _in_sequence(reply, len(runs))
+                if timeout is not None and _hung_making(death):
+                    timeout = None
+                else:
+                    runs.append(self._died(traces[len(runs)], death))
             elif reply is not None:
                 unpack_run(reply)  # raises TargetError
             elif len(runs) < len(traces):  # the target has written over the list
@@ -420,6 +429,11 @@ def _told(death: Death, memory: int | None) -> Death:
         return replace(death, detail=ending(-death.fault.code), report=report.text)
     whose = OWN_THREAD if death.fault is not None and death.fault.own_thread else ""
     return replace(death, kind=OutcomeKind.CRASHED, detail=report.message + whose, report=report.text, fault=None)
+
+
+def _hung_making(reply: Any) -> bool:
+    """Whether a child had to be ended while it made an instance."""
+    return isinstance(reply, Death) and reply.kind is OutcomeKind.HUNG and reply.position[0] == Phase.MAKING
 
 
 def _in_sequence(death: Death, sequence: int) -> Death:

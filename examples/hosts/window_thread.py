@@ -53,11 +53,13 @@ def only(kind: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def application(kind: type, **options: Any) -> Any:
-    """An application of textual's that runs in a thread of its own; a new one when the last has ended.
+    """An application of textual's that runs in a thread of its own, with an empty screen.
 
-    One for all hosts, since it takes long to start.
+    One for all hosts, since it takes long to start; a new one when the last has ended.
     """
-    if kind not in _made or not _made[kind].is_running:
+    if kind in _made and _made[kind].is_running:
+        _made[kind].call_from_thread(_made[kind].screen.remove_children)
+    else:
         ready = threading.Event()
         _made[kind] = type(kind.__name__, (kind,), {"on_ready": lambda self: ready.set()})()
         threading.Thread(target=_made[kind].run, kwargs=options, daemon=True).start()

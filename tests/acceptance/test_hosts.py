@@ -22,6 +22,9 @@ FOUND = {  # what is kept in corpora/found, the host that it fails on, and how
     "rich_markup": ("rich", ("X3",)),
     "rich_surrogate_raises_later": ("rich", ("X3",)),
     "textual_markup": ("textual", ("X3",)),
+    "whiptail_long_text": ("whiptail", ("X2",)),
+    "progressbar2_is_kept": ("progressbar2", ("X10",)),
+    "qt_maximum_beyond_int": ("qt", ("X3",)),
 }
 
 pytestmark = pytest.mark.hosts
@@ -51,9 +54,35 @@ def test_a_captured_run_is_shown(host: str) -> None:
 def test_what_was_found_still_fails(name: str) -> None:
     host, codes = FOUND[name]
     path = ROOT / "corpora" / "found" / f"{name}.tape"
-    code, output = synctape(host, "replay", path, "--memory", "1024")
+    often = ["--repeat", "200"] if "X10" in codes else []
+    code, output = synctape(host, "replay", path, "--memory", "1024", *often)
     assert code == 1 and output.startswith("FAILED"), output
     assert any(word in output.splitlines()[0] for word in codes), output
+
+
+NONE_IS_GIVEN_AWAY = """
+import sys
+from PySide6.QtWidgets import QApplication, QProgressDialog
+
+application = QApplication(["", "-platform", "offscreen"])
+dialog = QProgressDialog()
+before = sys.getrefcount(None)
+for index in range(100):
+    dialog.setValue(index)
+print(before - sys.getrefcount(None))
+"""
+
+
+def test_each_call_of_qt_gives_a_reference_to_none_away() -> None:
+    """Until CPython 3.12, where None has none to lose."""
+    command = [sys.executable, "-c", NONE_IS_GIVEN_AWAY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) >= 100) == (sys.version_info < (3, 12)), done.stdout
+
+
+def test_no_host_is_longer_than_a_screen() -> None:
+    for name in NAMES:
+        assert 10 <= len((HOSTS / f"{name}_host.py").read_text("utf-8").splitlines()) <= 20
 
 
 def test_a_campaign_finds_the_markup(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -486,10 +487,26 @@ def test_a_folder_with_a_session_is_a_corpus_of_its_files(path: Path) -> None:
 @pytest.mark.slow
 def test_a_provider_is_not_blamed_for_calls_that_are_missing(path: Path) -> None:
     """References that were taken, and a failure that was reported, in a file that was dropped."""
-    with RecordingCallback(Host(), path, bounds=RING) as callback:
+    with RecordingCallback(None, path, bounds=RING) as callback:
         callback.Error(-2147467259, "it fails")
         call(callback, 10 * OF_A_FILE)
         callback.Done(None, -2147467259)
     trace = TraceInput(path)
     assert "P18" not in {broken.rule.id for broken in check(trace).broken}
     assert trace.dropped
+
+
+def test_what_a_file_knew_goes_with_it(path: Path) -> None:
+    """Though the functions that knew it are in cycles, and nobody collects garbage."""
+    gc.disable()
+    try:
+        with RecordingCallback(Host(), path, bounds=RING) as callback:
+            first = callback.writer
+            call(callback, OF_A_FILE // 2)
+            assert first is not None and max(map(len, first.tables)) > 1
+            call(callback, 2 * OF_A_FILE)
+            assert first.closed and not any(first.tables)
+            call(callback, OF_A_FILE)
+        assert indices(every(path)[-1])[-1] == OF_A_FILE - 1
+    finally:
+        gc.enable()

@@ -254,7 +254,12 @@ def test_a_factory_that_crashes_later_is_no_crash_of_a_call(host: Callable[..., 
 
 def test_a_factory_that_hangs_later_is_no_hang_of_a_call(host: Callable[..., Isolated]) -> None:
     with pytest.raises(TargetError, match=r"the factory hung \(no answer for 0\.3 s\)$"):
-        host(SECOND.format(act="threading.Event().wait()")).play(trace(*GOOD), timeout=0.3)
+        host(SECOND.format(act="threading.Event().wait()"), timeout=0.3).play(trace(*GOOD))
+
+
+def test_a_moment_is_for_the_calls_and_not_for_the_factory(host: Callable[..., Isolated]) -> None:
+    run = host(SECOND.format(act="threading.Event().wait(0.5)")).play(trace(*GOOD), timeout=0.2)
+    assert kinds(run) == ["returned"] * 4
 
 
 def test_a_factory_that_crashes_at_once(host: Callable[..., Isolated]) -> None:
