@@ -9,17 +9,18 @@ import pytest
 from click.testing import CliRunner
 from sequences import CALLBACK, GOOD, calls
 
-from fuzz.buckets import read_finding
+from fuzz.buckets import finding_trace, read_finding
 from fuzz.campaign import Campaign
 from fuzz.cli import fuzz
 from fuzz.engine import Batch
+from fuzz.minimise import minimise_trace
 from fuzz.progress import CampaignOptions, Summary
 from fuzz.schedule import Kept
 from fuzz.schedules import changes, is_scheduled, threads_of
 from fuzz.store import CampaignFolder
 from fuzz.thread_engine import ThreadEngine
 from fuzz.worker import pack_calls, unpack_calls
-from recorder.calls import SYNC_EVENT, Call, Trace
+from recorder.calls import SYNC_EVENT, Call, Header, Trace
 from recorder.contract import Level
 from recorder.provenance import digest
 from recorder.trace import read_trace
@@ -145,6 +146,16 @@ def test_a_deadlock_is_found_and_left_with_one_switch(tmp_path: Path) -> None:
         assert not player.play(alone).observations
 
 
+def test_a_scheduled_trace_is_minimised() -> None:
+    error, progress = calls('Error(E_FAIL, "one")', "Progress(NULL, 1, 2)")
+    schedule = [progress, error._replace(switches=(2,)), progress._replace(thread=1), error._replace(thread=2)]
+    made = minimise_trace(Trace.from_calls(schedule, Header(scheduled=True)), LOCK_ORDER).found
+
+    assert made.finding.code == "X14" and not made.flaky
+    assert (len(made.calls), threads_of(made.calls), changes(made.calls)) == (2, [0, 1], 1)
+    assert len(made.original) == 4 and finding_trace(made, CALLBACK, LOCK_ORDER).header.scheduled
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
     one, other = (search(tmp_path / name, seed=1) for name in ("a", "b"))
@@ -174,7 +185,7 @@ def test_a_race_in_native_code_is_found_and_left_with_one_switch(
 ) -> None:
     if not can_step():
         pytest.skip("no steps of native code")
-    summary = search(tmp_path, seed=1, spec=f"{library('closes_in_a_race')}:create", runs=300)
+    summary = search(tmp_path, seed=1, spec=f"{library('closes_in_a_race')}:create", runs=3000)
     (found,) = summary.found
 
     assert (found.finding.code, found.finding.method, found.flaky) == ("H14", "Done", False)
