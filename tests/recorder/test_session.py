@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mounts import in_tmpfs
 
 from recorder.callback import RecordingCallback
 from recorder.calls import Enter, Outcome, Trace
@@ -510,3 +511,58 @@ def test_what_a_file_knew_goes_with_it(path: Path) -> None:
         assert indices(every(path)[-1])[-1] == OF_A_FILE - 1
     finally:
         gc.enable()
+
+
+# --------------------------------------------------------------------------------------------- real file systems
+
+ON_A_FILE_SYSTEM = """
+import sys
+from recorder.callback import RecordingCallback
+from recorder.session import Bounds
+
+class Host:
+    calls = 0
+    def Progress(self, *args):
+        self.calls += 1
+        return 0
+    Error = Done = None
+
+path, size = sys.argv[1], int(sys.argv[2])
+host = Host()
+with RecordingCallback(host, path, bounds=Bounds(size) if size else None) as callback:
+    for number in range(150_000):
+        callback.Progress(f"message {number % 300}", number, 7)
+print(host.calls)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+def test_on_a_file_system_that_is_full_recording_stops_and_calls_go_on(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    done = in_tmpfs(full, "size=1m", sys.executable, "-c", ON_A_FILE_SYSTEM, full / "run.tape", "0")
+    assert (done.returncode, done.stdout) == (0, "150000\n") and "No space left on device" in done.stderr
+    trace = read_trace(tmp_path / "full.kept" / "run.tape")
+    assert trace.damage and trace.damage.reason == "recording stopped: No space left on device"
+    assert indices(trace) == list(range(len(trace.calls))) and len(trace.calls) > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+def test_on_a_file_system_that_is_full_a_session_drops_its_oldest_files(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    done = in_tmpfs(full, "size=1m", sys.executable, "-c", ON_A_FILE_SYSTEM, full / "run.tape", str(2 << 20))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "150000\n", "")
+    path = tmp_path / "full.kept" / "run.tape"
+    found = [index for trace in every(path)[1:] for index in indices(trace)]
+    assert found == list(range(found[0], 150_000)) and parts(path)[0][0] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file sizes")
+@pytest.mark.parametrize("size", [0, 2 << 20])
+def test_on_a_file_system_that_nobody_may_write_to_calls_go_on(tmp_path: Path, size: int) -> None:
+    full = tmp_path / "full"
+    done = in_tmpfs(full, "ro", sys.executable, "-c", ON_A_FILE_SYSTEM, full / "run.tape", str(size))
+    assert (done.returncode, done.stdout) == (0, "150000\n")
+    assert "Read-only file system" in done.stderr and not list((tmp_path / "full.kept").iterdir())

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from killed import kill_in_the_middle
+from mounts import in_tmpfs
 
 from recorder import com
 from recorder.callback import ScriptedCallback
@@ -307,34 +308,12 @@ def test_when_the_disk_is_full_recording_stops_and_calls_go_on(path: Path, progr
     assert path.stat().st_size <= 1 << 20
 
 
-def namespace() -> Command:
-    """A command line that begins a mount namespace of its own, for what follows it."""
-    command: Command = ["unshare", "--mount", "--map-root-user"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"this system gives no mount namespace: {error}")
-    return command
-
-
 @pytest.mark.skipif(WINDOWS, reason="Windows limits no file sizes")
 def test_a_file_system_that_fills_up(tmp_path: Path, program: Path) -> None:
-    """A tmpfs of one MiB, in a mount namespace of its own."""
-    script = 'mount -t tmpfs -o size=1m none "$1" && "$2" full "$1/run.tape"; r=$?; cp "$1/run.tape" "$3"; exit $r'
-    (tmp_path / "full").mkdir()
-    command: Command = [
-        *namespace(),
-        "sh",
-        "-c",
-        script,
-        "sh",
-        tmp_path / "full",
-        program,
-        tmp_path / "run.tape",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    full = tmp_path / "full"
+    done = in_tmpfs(full, "size=1m", program, "full", full / "run.tape")
     assert (done.returncode, done.stdout) == (0, "200000\n"), done.stderr
-    trace = read_trace(tmp_path / "run.tape")
+    trace = read_trace(tmp_path / "full.kept" / "run.tape")
     assert trace.damage is not None
     assert trace.damage.reason == "recording stopped: No space left on device"
     assert indices(trace) == list(range(len(trace.calls))) and len(trace.calls) > 10_000
@@ -450,14 +429,10 @@ def test_it_is_handed_to_the_disk(
 
 @pytest.mark.skipif(WINDOWS, reason="Windows limits no file sizes")
 def test_on_a_full_disk_old_files_go_before_their_time(tmp_path: Path, program: Path) -> None:
-    """A tmpfs of one MiB for a recording that may take two."""
-    script = 'mount -t tmpfs -o size=1m none "$1" && "$2" full "$1/run.tape"; r=$?; cp "$1"/* "$3"; exit $r'
-    full, kept = tmp_path / "full", tmp_path / "kept"
-    full.mkdir()
-    kept.mkdir()
-    environment = os.environ | {"SYNCTAPE_SIZE": "2097152"}
-    command: Command = [*namespace(), "sh", "-c", script, "sh", full, program, kept]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    """One MiB for a recording that may take two."""
+    full, kept = tmp_path / "full", tmp_path / "full.kept"
+    size = {"SYNCTAPE_SIZE": "2097152"}
+    done = in_tmpfs(full, "size=1m", program, "full", full / "run.tape", environment=size)
     assert (done.returncode, done.stdout) == (0, "200000\n"), done.stderr
     found = [index for _, part in parts(kept / "run.tape")[1:] for index in indices(read_trace(part))]
     assert found == list(range(found[0], 200_000)) and numbers(kept / "run.tape")[0] == 1
