@@ -15,10 +15,12 @@ from typing import Any, NamedTuple, Protocol
 
 from recorder.calls import Event, Leave, Outcome
 from replayer.linear import ANY, Game, History, Look, Stuck, Verdict, lost, search
+from replayer.order import overlaps
 from replayer.visible import Changing, changing, differences, merged, without
 
 __all__ = ["Judgement", "Player", "UnjudgedError", "answer_of", "judged"]
 
+_MOST = 500  # calls of a run
 _LOOKS = 3  # times that equal plays are compared
 _NAMED = 3  # values that a message names
 
@@ -71,10 +73,13 @@ def answer_of(outcome: Outcome) -> Hashable:
 
 def judged(events: Sequence[Event], shown: Hashable, player: Player) -> Judgement | None:
     """What is wrong with a run, by its events and by what was to be seen at its end; None if nothing is."""
-    history = History.of(events, answer_of, shown)
+    if not overlaps(events):
+        return None
     last = next((event.number for event in reversed(events) if isinstance(event, Leave)), 0)
+    if len(events) > 2 * _MOST:
+        return Judgement("", last, f"gave up: there are more than {_MOST} calls")
     try:
-        return _judged(history, last, player)
+        return _judged(History.of(events, answer_of, shown), last, player)
     except UnjudgedError as error:
         return Judgement("", last, str(error))
 

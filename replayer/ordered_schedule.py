@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,10 +42,17 @@ class Ordered:
     held: bool
 
 
-def play_ordered(target: Target, calls: Sequence[Call], order: Order, making: OnInstance) -> Ordered:
+def play_ordered(
+    target: Target,
+    calls: Sequence[Call],
+    order: Order,
+    making: OnInstance,
+    quiet: Callable[[Instance], object] = lambda instance: None,
+) -> Ordered:
     """Make calls in this order on a fresh instance of a Python target.
 
-    Raises NoPythonObjectError for one that gives an interface pointer, TargetError if it gives no instance.
+    `quiet` is called when nothing goes on any more, before threads of the target are ended.  Raises
+    NoPythonObjectError for one that gives an interface pointer, TargetError if it gives no instance.
     """
     points = points_for(target)
     scheduler = Scheduler(target.owns, points.on_this_thread)
@@ -61,8 +68,10 @@ def play_ordered(target: Target, calls: Sequence[Call], order: Order, making: On
 
     prepare([Maker.THREAD, *order.programs])
     programs = {thread: functools.partial(program, thread) for thread in order.programs}
-    with in_force(target), closing(scheduler), points.calling(scheduler.step):
-        scheduler.run({Maker.THREAD: maker.make, **programs})
+    with in_force(target), closing(scheduler):
+        with points.calling(scheduler.step):
+            scheduler.run({Maker.THREAD: maker.make, **programs})
+        quiet(maker.instance)
     return Ordered(
         maker.instance,
         ordered.reason,

@@ -355,7 +355,7 @@ class _Session:
         assert played.instance is not None
         self._end(played.instance, calls, None)
         if not self.observations and not _JUDGES.issubset(self.options.skip):
-            self._judge(played, shown[0])
+            self._judge(played.events, played.calls, shown[0], played.hand_overs)
         return played
 
     def _play_natively(self, instance: Instance, calls: tuple[Call, ...]) -> Concurrent:
@@ -383,17 +383,23 @@ class _Session:
             concurrent.held = True
             return concurrent
         self._note(Phase.ENDING, max(len(calls) - 1, 0))
-        shown = state_of(self.target, instance)
+        gone = instance.holding is not None and not instance.holding.count
+        shown = None if gone else state_of(self.target, instance)
         self._end(instance, tuple(concurrent.calls), custody)
-        if not self.observations and not _JUDGES.issubset(self.options.skip):
-            self._judge(concurrent, shown)
+        if not gone and not self.observations and not _JUDGES.issubset(self.options.skip):
+            concurrent.held |= self._judge(concurrent.events, concurrent.calls, shown, concurrent.hand_overs)
         return concurrent
 
-    def _judge(self, played: Concurrent, shown: Hashable) -> None:
-        """Compare with the same calls one after the other; what else they show there is not this run's."""
-        outcomes = [event.outcome for event in played.events if isinstance(event, Leave)]
+    def _judge(
+        self, events: Sequence[Event], calls: Sequence[Call], shown: Hashable, turns: Iterable[HandOver]
+    ) -> bool:
+        """Compare with the same calls one after the other; what else they show there is not this run's.
+
+        Gives whether one of them has not come back, so that another process should play what comes next.
+        """
+        outcomes = [event.outcome for event in events if isinstance(event, Leave)]
         if not all(outcome.kind in (OutcomeKind.RETURNED, OutcomeKind.NOT_RUN) for outcome in outcomes):
-            return
+            return False
         plays = itertools.count()
 
         def make(instance: Instance, call: Call) -> Outcome:
@@ -403,19 +409,19 @@ class _Session:
         def note() -> None:
             self._note(Phase.JUDGING + next(plays), max(len(outcomes) - 1, 0))
 
-        events = self._telling(played.events)
+        events, held = self._telling(events), False
         if self.target.native:
-            sequential = NativeSequential(self.target, played.calls, make, note)
-            with closing(sequential):
+            with closing(NativeSequential(self.target, calls, make, note)) as sequential:
                 judgement = judged(events, shown, sequential)
-            played.held |= sequential.held
+            held = sequential.held
         else:
-            judgement = judged(events, shown, Sequential(self.target, played.calls, make, note))
+            judgement = judged(events, shown, Sequential(self.target, calls, make, note))
         self.observations.clear()
         if judgement is not None:
-            between = (turn.place for turn in played.hand_overs if turn.call >= 0 and turn.place)
+            between = (turn.place for turn in turns if turn.call >= 0 and turn.place)
             kind, place = judgement.kind or _UNJUDGED, next(between, "")
             self.observations.append(Observation(kind, judgement.number, judgement.message, place))
+        return held
 
     def _telling(self, events: Sequence[Event]) -> list[Event]:
         """The events as if calls of IUnknown had not been made.
@@ -433,8 +439,13 @@ class _Session:
 
     def _play_ordered(self, calls: tuple[Call, ...], order: Order) -> list[Outcome | None]:
         making = _Making(self, calls)
+        shown: list[Hashable] = []
+
+        def quiet(instance: Instance) -> None:
+            shown.append(look_at(instance.object).shown)
+
         try:
-            played = self.ordered = play_ordered(self.target, calls, order, making)
+            played = self.ordered = play_ordered(self.target, calls, order, making, quiet)
         except TargetError as error:
             self._give_in(error.__context__)  # what the factory raised
             raise
@@ -443,6 +454,15 @@ class _Session:
         self._told(played.reason)
         self._note(Phase.ENDING, len(calls) - 1)
         self._end(played.instance, calls, None)
+        if not self.observations and not _JUDGES.issubset(self.options.skip):
+            events: list[Event] = []
+            for number, leaves in order.borders:
+                outcome = making.outcomes[number]
+                if not leaves:
+                    events.append(Enter(number, calls[number]))
+                elif outcome is not None:
+                    events.append(Leave(number, outcome))
+            self._judge(events, calls, shown[0], played.hand_overs)
         return making.outcomes
 
     def _told(self, reason: str) -> None:

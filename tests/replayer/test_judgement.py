@@ -17,7 +17,7 @@ import pytest
 from sequences import CALLBACK, QuietHost, calls
 from targets.threads import callback_under_lock, lazy_list, one_consumer, one_lock, snapshots, unlocked_pair
 
-from recorder.calls import Call, Header, Trace
+from recorder.calls import Call, Enter, Header, Leave, Outcome, Trace
 from recorder.contract import Level
 from replayer.isolation import Here
 from replayer.oracles import Finding, Judge
@@ -181,6 +181,38 @@ def test_answers_that_no_order_gives_are_found() -> None:
     assert finding.oracle in ("linearizability", "lost-update")
     assert "no order lets these calls answer as they did" in finding.message
     assert findings(played(Answers, on(0, REPORT), on(1, REPORT, 1))) == []
+
+
+class Keeps(QuietHost):
+    """Shows the latest report, and afterwards how many there were, which it counts when it has shown one."""
+
+    def __init__(self) -> None:
+        self.shown = self.reports = 0
+
+    def Progress(self, text: str | None, index: int, maximum: int) -> int:
+        reports = self.reports
+        self.pump()
+        self.reports = reports + 1
+        return 0
+
+    def pump(self) -> None:
+        """Where messages are let through."""
+
+
+def test_calls_in_a_recorded_order_are_judged_too() -> None:
+    outer, inner = on(0, REPORT), on(0, REPORT)
+    nested = (Enter(0, outer), Enter(1, inner), Leave(1, Outcome()), Leave(0, Outcome()))
+    trace = Trace(Header(interface=CALLBACK), nested)
+    (finding,) = findings(play(trace, object_target(Keeps, CALLBACK)))
+    assert finding.message == "reports: as if call 0 had not been made (reports is 1, not 2)"
+    skip = PlayOptions(skip=("linearizability", "lost-update"))
+    assert findings(play(trace, object_target(Keeps, CALLBACK), skip)) == []
+    assert findings(play(trace, object_target(one_lock.Host, CALLBACK))) == []
+
+
+def test_very_many_calls_are_not_judged() -> None:
+    sequence = [on(number % 2, REPORT, 1) for number in range(502)]
+    assert played(Counts, *sequence).unjudged == "gave up: there are more than 500 calls"
 
 
 def test_it_is_not_looked_for_where_nobody_wants_to_know() -> None:
