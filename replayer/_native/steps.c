@@ -14,7 +14,8 @@
 #include <ucontext.h>
 
 #define TRAP_FLAG 0x100
-#define MOST_TRAPS (1u << 18) /* of one call: what goes on for longer is not looked at any more */
+#define MOST_TRAPS (1u << 16)  /* of one call: what goes on for longer is not looked at any more */
+#define MOST_OUTSIDE (1u << 15) /* of these outside of the target: a sanitizer's allocator makes thousands at a time */
 #define RED_ZONE 128
 
 static __thread SynSteps *volatile current;
@@ -182,7 +183,10 @@ static void on_trap(int signal, siginfo_t *info, void *context) {
         regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
         return;
     }
-    if (pc >= steps->code_low && pc < steps->code_high) {
+    if (pc < steps->code_low || pc >= steps->code_high) {
+        if (++steps->outside > MOST_OUTSIDE)
+            regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+    } else {
         const uintptr_t address = touched_by((const uint8_t *)pc, regs);
         if (is_shared(steps, address, (uintptr_t)regs[REG_RSP])) {
             steps->alike = address == steps->touched ? steps->alike + 1 : 0;
@@ -293,7 +297,7 @@ SynEntry syn_steps_begin(SynSteps *steps, SynEntry entry) {
     }
     if (steps->stack_high == 0)
         steps->stack_high = end_of_stack();
-    steps->count = steps->alike = steps->traps = 0;
+    steps->count = steps->alike = steps->traps = steps->outside = 0;
     steps->touched = steps->pc = steps->entered_with = 0;
     syn_steps_entry = at;
     current = steps;

@@ -27,6 +27,7 @@ struct SynSteps {
     uint32_t alike;                   /* so many accesses of one address, one after the other: a loop that waits for it */
     uint32_t traps;                   /* instructions, in the target's code and in what it calls */
     /* private */
+    uint32_t outside; /* of the traps */
     uintptr_t touched;
     uintptr_t entered_with; /* stack pointer */
     uintptr_t code_low, code_high; /* of the library */
