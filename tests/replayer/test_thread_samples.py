@@ -169,3 +169,13 @@ def test_a_lock_that_outlives_its_deadlock_is_told() -> None:
 
     assert [run.observations[0].kind for run in (released, kept)] == ["deadlock", "deadlock"]
     assert (released.held, kept.held) == (False, True)
+
+
+def test_of_two_ends_at_the_same_time_only_the_first_one_owes_its_handle() -> None:
+    """Which of them is the first is the host's to say: it closes one handle, and the other one is late."""
+    target = load_target("replayer.samples.send_receive:SendReceiveDialog", CALLBACK)
+    one, other = calls("Done(sync-event, S_OK)", "Done(handle(1), S_OK)")
+    judge = Judge(contract_of(CALLBACK), slow=5)
+    for step in range(8):
+        racing = [one._replace(switches=(step,)), other._replace(thread=1)]
+        assert judge.findings(play(racing, target, PlayOptions(concurrent=True))) == []
