@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.calls import SYNC_EVENT, Call, Enter, Header, Trace
@@ -327,7 +327,7 @@ def test_what_a_call_raises_is_its_outcome_and_others_go_on() -> None:
     assert [str(call.outcome.kind) for call in played.trace.played if call.outcome] == ["raised", "returned"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.data())
 def test_the_same_calls_give_the_same_run_and_its_trace_gives_it_again(data: st.DataObject) -> None:
     calls = data.draw(
