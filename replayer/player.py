@@ -353,6 +353,9 @@ class _Session:
         if played.deadlock:
             self.observations.append(_deadlock(played.deadlock))
         assert played.instance is not None
+        self._owned.clear()  # the order in which they were entered does not tell which of them came first
+        self._ended = False
+        self._given_at_once(played.events)
         self._end(played.instance, calls, None)
         if not self.observations and not _JUDGES.issubset(self.options.skip):
             self._judge(played.events, played.calls, shown[0], played.hand_overs)
