@@ -4,10 +4,11 @@
     python benchmarks/threads.py --find             time and sequences to each sample's bug, with its schedule
     python benchmarks/threads.py --correct 600      so many seconds on each correct sample: nothing may be found
 
-The samples are those of tests/targets/threads.  Ratios: cases take turns within a round, each figure is the median
-over the rounds.  A scheduled call is to cost at most 30 unscheduled ones, and an unscheduled one what it costs
-where nothing was ever scheduled.  Searches run on one core, one after the other, as `synctape fuzz --threads`
-with the traces that ship; the schedule is counted as it was minimised.
+The samples are those of tests/targets/threads, on Linux with a C compiler also those of tests/targets/native.
+Ratios: cases take turns within a round, each figure is the median over the rounds.  A scheduled call is to cost at
+most 30 unscheduled ones, and an unscheduled one what it costs where nothing was ever scheduled.  Searches run on
+one core, one after the other, as `synctape fuzz --threads` with the traces that ship; the schedule is counted as
+it was minimised.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -44,6 +46,7 @@ WRONG = {
     "unlocked_pair": "X16",
 }
 CORRECT = ("one_consumer", "one_lock", "snapshots")
+NATIVE, NATIVE_CORRECT = {"counts_in_two_steps": "H5"}, ("good_host",)
 
 ROUNDS, TIMES, LENGTHS = 31, 5, (10, 200)
 GOAL = 30.0
@@ -61,10 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(TESTS))
     _on_one_core()
+    native = sys.platform == "linux" and shutil.which("cc")
     if options.find:
-        find(options.samples or WRONG, options.seeds, options.limit, options.threads)
+        all_of_them = [*WRONG, *(NATIVE if native else ())]
+        find(options.samples or all_of_them, options.seeds, options.limit, options.threads)
     elif options.correct:
-        correct(options.samples or CORRECT, options.correct, options.threads)
+        all_of_them = [*CORRECT, *(NATIVE_CORRECT if native else ())]
+        correct(options.samples or all_of_them, options.correct, options.threads)
     else:
         cost()
 
@@ -129,7 +135,7 @@ def _in_turns(cases: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 # --- searching --------------------------------------------------------------------------------------------------
 
 
-def find(samples: Sequence[str] | dict[str, str], seeds: int, limit: float, threads: int) -> None:
+def find(samples: Sequence[str], seeds: int, limit: float, threads: int) -> None:
     """A line for each sample: how often its bug was found, how soon, and the schedule that is left of it."""
     print("| sample | found | seconds, median | most | sequences, median | calls | threads | switches |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -139,7 +145,7 @@ def find(samples: Sequence[str] | dict[str, str], seeds: int, limit: float, thre
             failures, _, traces = search(sample, seed, limit, threads, "-x")
             failures = [failure for failure in failures if failure["seconds"] <= limit]
             _tell(f"{sample} seed {seed}: {[(f['code'], f['seconds'], f['executions']) for f in failures]}")
-            if [failure["code"] for failure in failures] == [WRONG[sample]]:
+            if [failure["code"] for failure in failures] == [(WRONG | NATIVE)[sample]]:
                 found.append((failures[0], traces[0]))
         print(_row(sample, found, seeds), flush=True)
 
@@ -178,15 +184,10 @@ def search(
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[Trace]]:
     """One campaign: its findings, its summary, and the traces that it wrote."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "synctape",
-            "fuzz",
-            "--target",
-            f"targets.threads.{sample}:Host",
-            "--json",
-        ]
+        spec = f"targets.threads.{sample}:Host"
+        if sample in (*NATIVE, *NATIVE_CORRECT):
+            spec = _built(sample, Path(scratch))
+        command = [sys.executable, "-m", "synctape", "fuzz", "--target", spec, "--json"]
         command += ["--threads", str(threads), "--max-time", f"{limit:g}", "--seed", str(seed)]
         command += ["--findings", scratch, *options]
         paths = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -205,6 +206,14 @@ def search(
         sys.exit(f"synctape ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     *failures, summary = lines
     return failures, summary, traces
+
+
+def _built(sample: str, folder: Path) -> str:
+    """A native sample, compiled, as a target."""
+    library, sources = folder / f"{sample}.so", TESTS / "targets" / "native"
+    flags = ["-std=c99", "-O1", "-g", "-fPIC", "-shared", f"-I{sources}", "-o", str(library)]
+    subprocess.run(["cc", *flags, str(sources / f"{sample}.c")], check=True)
+    return f"{library}:create"
 
 
 def _tell(line: str) -> None:

@@ -25,6 +25,16 @@ WRONG = (
 )
 CORRECT = ("one_consumer", "one_lock", "snapshots")
 
+SHORTEST = {  # the code, the first call's switch, the other call's thread
+    "callback_under_lock": ("X14", -1, 0, ("Error(E_FAIL, NULL)", "Progress(NULL, 0, 1)")),
+    "checks_then_acts": ("X16", 4, 1, ("Done(NULL, S_OK)", "Error(E_FAIL, NULL)")),
+    "closes_in_a_race": ("H14", 2, 1, ("Done(sync-event, S_OK)", "Done(sync-event, S_OK)")),
+    "drained_after_done": ("X16", 2, 1, ("Progress(NULL, 0, 1)", "Done(NULL, S_OK)")),
+    "lazy_list": ("X15", 3, 1, ("Error(E_FAIL, NULL)", "Error(E_FAIL, NULL)")),
+    "lock_order": ("X14", 2, 1, ("Progress(NULL, 0, 1)", "Error(E_FAIL, NULL)")),
+    "unlocked_pair": ("X16", 3, 1, ("Progress(NULL, 0, 1)", "Progress(NULL, 1, 2)")),
+}
+
 EVERYTHING = (
     'Progress("Inbox", 0, 2)',
     'Error(E_FAIL, "one")',
@@ -50,6 +60,20 @@ def test_nothing_is_wrong_with_one_call_after_the_other(name: str) -> None:
     spread = [call._replace(thread=number % 3) for number, call in enumerate(calls(*EVERYTHING))]
 
     assert judge.findings(play(spread, target)) == []
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_shortest_schedule_shows_the_bug_and_the_calls_without_it_do_not(name: str) -> None:
+    code, switch, thread, texts = SHORTEST[name]
+    one, other = calls(*texts)
+    target = load_target(f"targets.threads.{name}:Host", CALLBACK)
+    judge = Judge(contract_of(CALLBACK), slow=5)
+
+    def findings(*switches: int) -> list[str]:
+        together = [one._replace(switches=switches), other._replace(thread=thread)]
+        return [finding.code for finding in judge.findings(play(together, target, PlayOptions(concurrent=True)))]
+
+    assert (findings(switch), findings()) == ([code], [])
 
 
 class Handle:
