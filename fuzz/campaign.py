@@ -17,7 +17,7 @@ from fuzz.coverage import CoveredFile
 from fuzz.pool import Alone, Batches, Jobs, Knowledge, Pool
 from fuzz.progress import CampaignOptions, Progress, Summary
 from fuzz.reached import reached_files
-from fuzz.screen import ALIKE
+from fuzz.screen import ALIKE, TOOK_LONG
 from fuzz.search import Fresh, Known, Played, search_plan
 from fuzz.store import CampaignFolder
 from fuzz.triage import Triage
@@ -252,7 +252,7 @@ class Campaign:
         progress, origin = self.progress, f"batch {played.number}"
         for calls, signature in played.suspects:
             if self._triage.worth(signature):
-                self._triage.suspect(unpack_calls(calls), origin)
+                self._triage.suspect(unpack_calls(calls), origin, failed=not signature.startswith(TOOK_LONG))
         for calls, oracle in played.growing:
             self._grew[oracle] += 1
             self._triage.growing(unpack_calls(calls), origin)

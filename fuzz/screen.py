@@ -34,10 +34,11 @@ from replayer.player import Journal, PlayOptions, Run, play
 from replayer.scaling import LONG, longest_text, too_much, written
 from replayer.target import Target, TargetError, one_line
 
-__all__ = ["ALIKE", "REFUSES", "Screen"]
+__all__ = ["ALIKE", "REFUSES", "TOOK_LONG", "Screen"]
 
 ALIKE = 3  # so many times trouble of one signature is worth a closer look
 REFUSES = "refuses "  # how the signature of a failure that a call answered begins
+TOOK_LONG = "long for "  # how that begins of a sequence which did not fail, but may not scale
 
 _QUICK = PlayOptions(main_thread=True, join_seconds=0.05, skip=("identity",))
 _STRICT = PlayOptions(main_thread=True, join_seconds=0.05)
@@ -163,7 +164,7 @@ class Screen:
         if too_much(calls, output):
             return f"wrote much after {method}"
         if elapsed_ns > self._look_ns and (units := longest_text(calls)) >= LONG:
-            return f"long for a text of {units.bit_length()} bits after {method}"
+            return f"{TOOK_LONG}a text of {units.bit_length()} bits after {method}"
         return ""
 
     def _trouble(self, raised: str, odd: list[tuple[str, object]], slow: str) -> str:

@@ -38,7 +38,8 @@ __all__ = ["Fresh", "Killed", "Known", "Played", "SearchPlan", "Searcher", "sear
 _DEATHS_LOOKED_AT = 25  # deaths that look alike and cost no waiting
 _AT_ONCE = 8  # deaths in a native batch before they are looked at
 _MOST_LOST = 5  # deaths in a row of which nobody can say what they came of
-_STARTS = 3  # tries to have another child after one has served
+_STARTS = 3  # tries to have another child after one has served, or was killed
+_KILLED = "SIGKILL"  # what no target does to itself
 _ONCE_HUNG = 0.4  # seconds that a sequence gets when a hang is known; it takes well below a millisecond
 
 Fresh = Sequence[Any]
@@ -355,14 +356,18 @@ class Searcher:
         return [n if n >= TAKEN_OVER else n - known for n in sorted(self._harmful) if n >= known]
 
     def _have_child(self) -> None:
-        """Have one that waits.  Where there was one before, one that does not come about may have been killed."""
-        for left in reversed(range(_STARTS if self._served else 1)):
+        """Have one that waits.
+
+        Where there was one before, one that does not come about may have been killed; so may the first one, if its
+        end says that.
+        """
+        for left in reversed(range(_STARTS)):
             try:
                 return self._sandbox.start()
             except ExecutorError:
                 raise
             except SynctapeError as error:  # what the child said, as text
-                if not left:
+                if not left or not (self._served or str(error).endswith(_KILLED)):
                     raise TargetError(str(error)) from None
         raise AssertionError("it is tried at least once")
 

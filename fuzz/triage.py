@@ -118,16 +118,19 @@ class Triage:
         self._looked[signature] += 1
         return self._looked[signature] <= most
 
-    def suspect(self, calls: list[Call], origin: str) -> None:
-        """Play a suspect alone; what fails then is a failure.  What does not fail again is only counted."""
+    def suspect(self, calls: list[Call], origin: str, *, failed: bool = True) -> None:
+        """Play a suspect alone; what fails then is a failure.  What does not fail again is only counted.
+
+        One that had not `failed` only took long, which chance may have it do: it is not counted, either.
+        """
         scheduled = self._options.threads > 1 and is_scheduled(calls)
         sequence = scheduled_trace(calls, self._player.interface) if scheduled else calls
-        for _ in range(self._options.tries):
+        for _ in range(self._options.tries if failed else 1):
             run, findings = self._look(sequence)
             if findings:  # which number scheduled calls as they were entered
                 self._take(findings, list(run.trace.calls), run, origin, scheduled=scheduled)
                 return
-        self._progress.unconfirmed += 1
+        self._progress.unconfirmed += failed
 
     def growing(self, calls: list[Call], origin: str) -> None:
         """Play a suspect so often that what it leaves behind shows."""
@@ -136,7 +139,6 @@ class Triage:
         self._often = max(LEAST, min(_OFTEN, int(_OFTEN_SECONDS / (time.monotonic() - started + 1e-6))))
         run = self._player.play_repeatedly(calls, self._often)
         findings = [f for f in self._judge.findings(run) if f.oracle in _GROWTH]
-        self._progress.unconfirmed += not findings
         self._take(findings, calls, run, origin)
 
     def _look(self, calls: list[Call] | Trace) -> tuple[Run, list[Finding]]:

@@ -33,7 +33,7 @@ PLANTED = {
     "crash": ("segfaults", (*GOOD[:2], "Progress(NULL, 1, 0)", GOOD[3]), "X1", 2),
     "hang": ("hangs_on_text", (GOOD[0], 'Progress("%s", 1, 2)'), "X2", 1),
     "exit": ("exits", (GOOD[0], 'Error(0x8000DEAD, "")'), "X7", 1),
-    "time-growth": ("copies_text", (GOOD[0], f'Progress("{"x" * 12000}", 1, 2)'), "X18", 1),
+    "time-growth": ("copies_text", (GOOD[0], f'Progress("{"x" * 20000}", 1, 2)'), "X18", 1),
     "output": ("writes_beginnings", (GOOD[0], f'Progress("{"x" * 3000}", 1, 2)'), "X19", 1),
     "memory": ("memory_hog", (GOOD[0], f'Progress("{"x" * 1001}", 1, 2)'), "X6", 1),
 }
