@@ -31,6 +31,7 @@ from fuzz.variants import EACH, Made, Source, Variants
 from recorder.calls import Call, Handle
 from recorder.contract import Level
 from replayer.batches import Fragments, Numbered, unpack_calls
+from replayer.endurance import NATIVE_GAUGES
 from replayer.guards import Guard
 from replayer.player import Phase
 from replayer.sandbox_child import Journal, pack, unpack
@@ -316,7 +317,7 @@ def culprits(screening: Screening, sequences: Sequence[bytes], oracles: Collecti
                 results.clear()
                 screening.play(given, results)
 
-        return Growth(play).culprits(sequences, oracles)
+        return Growth(play, NATIVE_GAUGES).culprits(sequences, oracles)
 
 
 def _numbers(packed: bytes) -> array[int]:

