@@ -784,9 +784,10 @@ def test_a_call_between_windows_makes_no_system_call(path: Path) -> None:
     The clock is a counter: how a system reads its clock is its own affair.
     """
     code = """
-import ctypes, itertools, os, sys
+import ctypes, gc, itertools, os, sys
 from recorder.callback import RecordingCallback
 from recorder.writer import TraceWriter
+gc.disable()  # a collection that frees an arena unmaps it
 class Host:
     def Progress(self, text, index, maximum):
         return index & 1
