@@ -71,7 +71,7 @@ def filled(holder: Any, *values: Any) -> Any:
 
 
 def closed(handle: EventHandle) -> EventHandle:
-    handle.close()
+    handle.closes = 1  # what `close` puts on a list for others is opened again by them
     return handle
 
 
