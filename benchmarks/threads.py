@@ -45,7 +45,7 @@ WRONG = {
     "lock_order": "X14",
     "unlocked_pair": "X16",
 }
-CORRECT = ("one_consumer", "one_lock", "snapshots")
+CORRECT = ("one_consumer", "one_lock", "refuses_late", "snapshots")
 NATIVE, NATIVE_CORRECT = {"counts_in_two_steps": "H5"}, ("good_host",)
 
 ROUNDS, TIMES, LENGTHS = 31, 5, (10, 200)

@@ -22,6 +22,7 @@ from fuzz.mutator import Mutator
 from fuzz.schedule import Kept
 from fuzz.schedule_mutators import SCHEDULE
 from fuzz.schedules import draw_schedule, held, in_order, is_scheduled, nested, spread, steps_in_order, threads_of
+from fuzz.screen import REFUSES
 from recorder.calls import Call
 from recorder.contract import Level
 from replayer.player import Run
@@ -135,7 +136,7 @@ class ThreadEngine(Engine):
             shapes.append(tuple(map(_METHOD, calls)))
             batch.ended += self.protocol[shapes[-1]].ends
             batch.applied.update(mutator.name for mutator in self._env.used)
-            if trouble:
+            if trouble and not (trouble.startswith(REFUSES) and self._ends(calls)):
                 self.report(batch, index, calls, trouble, level)
             features = _features(run)
             if new := [feature for feature in features if feature not in self._shown]:
@@ -184,6 +185,10 @@ class ThreadEngine(Engine):
         if level is Level.HOSTILE:
             return [*calls]
         return [call for call in calls if call.method not in self.contract.terminal]
+
+    def _ends(self, calls: list[Call]) -> bool:
+        """Whether the protocol may end while others call, who may be told so."""
+        return any(call.method in self.contract.terminal for call in calls)
 
     def _avoids(self, calls: list[Call]) -> bool:
         return bool(self.avoid) and any((call.method, call.args) in self.avoid for call in calls)

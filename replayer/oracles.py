@@ -186,6 +186,8 @@ class Course:
         self._counted: dict[int, Call] = {}  # calls of IUnknown's that are going on
         self._states: dict[int, str] = {}  # before each call
         self._levels: dict[int, tuple[Level, tuple[str, ...]]] = {}  # up to the end of each call
+        self._led_to: dict[int, tuple[str, str]] = {}  # calls that are going on: method, state from their begin on
+        self._overtaken: set[int] = set()  # calls that would have been forbidden when they ended
         self._level: tuple[Level, tuple[str, ...]] = (Level.CONFORMING, ())
         self._seen = 0  # violations
 
@@ -206,6 +208,13 @@ class Course:
         self._follow(number, self._levels)
         return self._levels.get(number, self._level)
 
+    def may_be_refused(self, number: int) -> bool:
+        """Whether a failure in answer to a call is right: calls break E rules, or the protocol ended in its midst.
+
+        A host that reports wait in front of may let the final call of another thread in before them.
+        """
+        return self.level(number)[0] is Level.HOSTILE or number in self._overtaken
+
     def _follow(self, number: int, known: Mapping[int, object]) -> None:
         while number not in known and (event := next(self._events, None)) is not None:
             if isinstance(event, Enter):
@@ -223,11 +232,16 @@ class Course:
             self._counted[number] = call
         else:
             monitor.enter(number, call)
+            self._led_to[number] = call.method, monitor.state
 
     def _leave(self, number: int, outcome: Outcome) -> None:
         if call := self._counted.pop(number, None):
             self._count(number, call, outcome)
         else:
+            method, led_to = self._led_to.pop(number)
+            state = self._monitor.state
+            if state != led_to and method not in self._monitor.contract.legal(state):
+                self._overtaken.add(number)
             self._monitor.leave(number, outcome)
 
     def _weigh(self) -> None:
@@ -403,7 +417,7 @@ def _failure(judge: Judge, run: Run) -> Iterator[_Hit]:
         if run.trace.interface.method(call.method).returns is not Type.HRESULT:
             continue
         value = outcome.value
-        if isinstance(value, int) and hresult.failed(value) and course.level(number)[0] < Level.HOSTILE:
+        if isinstance(value, int) and hresult.failed(value) and not course.may_be_refused(number):
             code = judge.contract.host_rule(call, course.state_before(number))
             yield code, number, f"{call.method} answered {hresult.describe(value)}", ""
 

@@ -35,7 +35,7 @@ PLANTED = {  # code, threads and switches of the smallest schedule
 }
 CORRECT = (
     "replayer.samples.send_receive:SendReceiveDialog",
-    *(f"targets.threads.{name}:Host" for name in ("one_consumer", "one_lock", "snapshots")),
+    *(f"targets.threads.{name}:Host" for name in ("one_consumer", "one_lock", "refuses_late", "snapshots")),
 )
 
 

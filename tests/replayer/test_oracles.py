@@ -306,6 +306,12 @@ def test_a_report_while_the_end_runs_makes_both_hostile() -> None:
     assert seen.state_before(2) == "finished"
 
 
+def test_what_the_end_overtakes_may_be_refused() -> None:
+    seen = overlapping(GOOD[2], "end 0", GOOD[2], GOOD[2], GOOD[3], "end 2", "end 3", "end 1")
+    assert [seen.level(number)[0] for number in range(4)] == [Level.CONFORMING, *[Level.LENIENT] * 3]
+    assert [seen.may_be_refused(number) for number in range(4)] == [False, True, True, False]
+
+
 def test_the_last_release_while_a_call_runs_is_hostile() -> None:
     seen = overlapping(GOOD[2], "end 0", GOOD[3], "Release()", "end 2", "end 1")
     assert seen.level(2) == seen.level(1) == (Level.HOSTILE, ("P3",))
