@@ -46,7 +46,13 @@ WRONG = {
     "unlocked_pair": "X16",
 }
 CORRECT = ("one_consumer", "one_lock", "refuses_late", "snapshots")
-NATIVE, NATIVE_CORRECT = {"counts_in_two_steps": "H5"}, ("good_host",)
+NATIVE = {
+    "closes_in_a_race.c": "H14",
+    "counts_in_two_steps.c": "H5",
+    "locks_crosswise.c": "X14",
+    "stores_a_pair.c": "X16",
+}
+NATIVE_CORRECT = ("good_host.c",)
 
 ROUNDS, TIMES, LENGTHS = 31, 5, (10, 200)
 GOAL = 30.0
@@ -57,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--find", action="store_true", help="search for the samples' bugs")
     parser.add_argument("--correct", type=float, metavar="SECONDS", help="search the correct samples so long each")
-    parser.add_argument("--samples", nargs="*", default=[], help="which  [default: all]")
+    parser.add_argument("--samples", nargs="*", default=[], help="which, those in C with .c  [default: all]")
     parser.add_argument("--seeds", type=int, default=5, help="searches for each bug  [default: 5]")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for each of them  [default: 60]")
     parser.add_argument("--threads", type=int, default=2, help="[default: 2]")
@@ -185,7 +191,7 @@ def search(
     """One campaign: its findings, its summary, and the traces that it wrote."""
     with tempfile.TemporaryDirectory() as scratch:
         spec = f"targets.threads.{sample}:Host"
-        if sample in (*NATIVE, *NATIVE_CORRECT):
+        if sample.endswith(".c"):
             spec = _built(sample, Path(scratch))
         command = [sys.executable, "-m", "synctape", "fuzz", "--target", spec, "--json"]
         command += ["--threads", str(threads), "--max-time", f"{limit:g}", "--seed", str(seed)]
@@ -210,9 +216,10 @@ def search(
 
 def _built(sample: str, folder: Path) -> str:
     """A native sample, compiled, as a target."""
-    library, sources = folder / f"{sample}.so", TESTS / "targets" / "native"
+    sources = TESTS / "targets" / "native"
+    library = folder / Path(sample).with_suffix(".so")
     flags = ["-std=c99", "-O1", "-g", "-fPIC", "-shared", f"-I{sources}", "-o", str(library)]
-    subprocess.run(["cc", *flags, str(sources / f"{sample}.c")], check=True)
+    subprocess.run(["cc", *flags, str(sources / sample)], check=True)
     return f"{library}:create"
 
 
