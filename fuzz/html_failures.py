@@ -208,9 +208,12 @@ def _sequence(failure: Failure, interface: Interface, number: int, most: int) ->
         last = at
     label = "Calls by thread; the list below has the same"
     if failure.lanes is not None and len(kept) == len(calls):
-        yield scrolling(schedule_lanes(failure.lanes, {call.number: call for call in drawn}, {}), label)
-        if (switches := switch_list(failure.lanes)) is not None:
+        lanes = failure.lanes.around([failure.number])
+        yield scrolling(schedule_lanes(lanes, {call.number: call for call in drawn}), label)
+        if (switches := switch_list(lanes)) is not None:
             yield switches
+        if left_out := len(failure.lanes.moments) - len(lanes.moments):
+            yield element("p", f"{left_out:,} enters, leaves and switches between these are left out.")
     else:
         yield scrolling(swim_lanes(drawn, [f"thread {n}" for n in range(max(c.thread for c in calls) + 1)]), label)
     yield element("ol", listed, class_="calls")

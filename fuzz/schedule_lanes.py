@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from fuzz.markup import Element, element
-from fuzz.swim_lanes import LaneCall
+from fuzz.swim_lanes import BOX, CHARACTER, LaneCall, call_box
 from recorder.report_files import shown
 from replayer.lanes import Lanes, Moment, Turn, switch_words
 
 __all__ = ["schedule_lanes", "switch_list"]
 
-_CHARACTER = 7.3  # px
-_COLUMN = 92.0  # from moment to moment
+_COLUMN = 92.0  # px, from moment to moment
 _EDGE = 8.0  # a box begins so much behind its moment, and ends so much before
-_BOX, _LEVEL = 32.0, 54.0  # heights: of a box, and from a call to one that is nested in it
+_LEVEL = 54.0  # from a call down to one that is nested in it
 
 
-def schedule_lanes(lanes: Lanes, calls: Mapping[int, LaneCall], names: Mapping[int, str]) -> Element:
+def schedule_lanes(lanes: Lanes, calls: Mapping[int, LaneCall]) -> Element:
     """The lanes as SVG, in natural size: a box from each call's enter to its leave, pale where it waits meanwhile.
 
-    `calls` says by number how they are drawn, `names` the threads' names.
+    `calls` says by number how they are drawn.
     """
     deepest = {thread: max(_depths(lanes, thread)) for thread in lanes.threads}
     tops, height = {}, 3.0
     for thread in lanes.threads:
         tops[thread] = height
         height += 22 + _LEVEL * (deepest[thread] + 1)
-    titles = {thread: names.get(thread) or f"thread {thread}" for thread in lanes.threads}
-    head = max(cell_len(title) for title in titles.values()) * _CHARACTER + 26
+    titles = {thread: f"thread {thread}" for thread in lanes.threads}
+    head = max(cell_len(title) for title in titles.values()) * CHARACTER + 26
     width = head + len(lanes.moments) * _COLUMN + 2 * _EDGE
     places = {number: _Place(lanes, number, head, tops) for number in calls if _entered(lanes, number)}
     switches = [(n, m) for n, m in enumerate(lanes.moments) if m.turn is Turn.SWITCH]
@@ -58,7 +57,7 @@ def schedule_lanes(lanes: Lanes, calls: Mapping[int, LaneCall], names: Mapping[i
         width=f"{width:.0f}",
         height=f"{height:.0f}",
         role="group",
-        aria_label=f"{len(places)} calls on {len(lanes.threads)} threads, {len(switches)} switches",
+        aria_label=f"{len(places)} calls on {len(lanes.threads)} threads, {_switches(len(switches))}",
         class_="lanes",
     )
 
@@ -71,6 +70,10 @@ def switch_list(lanes: Lanes) -> Element | None:
         code = element("code", shown(moment.code, 200)) if moment.code else None
         items.append(element("li", f"{thread} {switch_words(replace(moment, code=''))}", code))
     return element("ol", items, class_="switches") if items else None
+
+
+def _switches(count: int) -> str:
+    return f"{count} switch{'es' * (count != 1)}"
 
 
 def _depths(lanes: Lanes, thread: int) -> list[int]:
@@ -101,36 +104,16 @@ class _Place:
 
 
 def _box(call: LaneCall, place: _Place) -> Element:
-    room = max(int((place.width - 12) / _CHARACTER), 4)
-    mark = "✗ " if call.failing else ""
-    label = f"call {call.number}, {call.method}, {call.answer}{', the failing one' if call.failing else ''}"
-    left = place.x + 8
-    return element(
-        "g",
-        element("rect", x=place.x, y=place.y, width=place.width, height=_BOX, rx=6),
-        [element("rect", x=x, y=place.y + 2, width=w, height=_BOX - 4, class_="waits") for x, w in place.waits],
-        element("text", mark + _cut(call.method, room), x=left, y=place.y + 21),
-        element(
-            "text",
-            _cut(call.answer, room),
-            x=left,
-            y=place.y + _BOX + 14,
-            class_="answer",
-        ),
-        class_=f"call {call.kind}{' failing' if call.failing else ''}",
-        tabindex=0,
-        role="button",
-        aria_label=label,
-        data_tip=call.tip,
-        data_row=call.row,
-    )
+    waits = [element("rect", x=x, y=place.y + 2, width=w, height=BOX - 4, class_="waits") for x, w in place.waits]
+    room = max(int((place.width - 12) / CHARACTER), 4)
+    return call_box(call, place.x, place.y, place.width, room, waits=waits)
 
 
 def _switch(number: int, moment: Moment, x: float, tops: Mapping[int, float]) -> Element:
     """An arrow from where the thread gives way to the lane that goes on, with its number in the list."""
     box, other = tops[moment.thread] + 8 + _LEVEL * moment.depth, tops[moment.to] + 8
     down = other > box
-    start, end = (box + _BOX, other) if down else (box, other + _BOX)
+    start, end = (box + BOX, other) if down else (box, other + BOX)
     tip = 5 if down else -5
     return element(
         "g",
@@ -140,7 +123,3 @@ def _switch(number: int, moment: Moment, x: float, tops: Mapping[int, float]) ->
         element("text", str(number), x=x, y=start + 4, text_anchor="middle"),
         class_="switch",
     )
-
-
-def _cut(text: str, cells: int) -> str:
-    return text if cell_len(text) <= cells else set_cell_size(text, cells - 1) + "…"

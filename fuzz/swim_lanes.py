@@ -10,10 +10,10 @@ from rich.cells import cell_len, set_cell_size
 
 from fuzz.markup import Element, element
 
-__all__ = ["LaneCall", "swim_lanes"]
+__all__ = ["BOX", "CHARACTER", "LaneCall", "call_box", "swim_lanes"]
 
-_CHARACTER = 7.3  # px
-_LANE, _BOX = 74, 32  # heights
+CHARACTER, BOX = 7.3, 32  # px: of a text's width, and a box's height
+_LANE = 74  # its height
 _GAP = 14
 
 
@@ -39,10 +39,10 @@ def swim_lanes(calls: Sequence[LaneCall], names: Sequence[str]) -> Element:
     """The lanes as SVG, in natural size; `names` are those of the threads by number."""
     threads = sorted({call.thread for call in calls})
     titles = [names[t] if t < len(names) and names[t] else f"thread {t}" for t in threads]
-    head = max(cell_len(title) for title in titles) * _CHARACTER + 26
+    head = max(cell_len(title) for title in titles) * CHARACTER + 26
     box = max(
         64.0,
-        max(min(max(cell_len(c.method) + 2 * c.failing, cell_len(c.answer)), 24) for c in calls) * _CHARACTER + 20,
+        max(min(max(cell_len(c.method) + 2 * c.failing, cell_len(c.answer)), 24) for c in calls) * CHARACTER + 20,
     )
     width, height = head + len(calls) * (box + _GAP) + _GAP, len(threads) * _LANE + 6
     lanes = [
@@ -58,30 +58,8 @@ def swim_lanes(calls: Sequence[LaneCall], names: Sequence[str]) -> Element:
     boxes = []
     for at, call in enumerate(calls):
         x, y = head + _GAP + at * (box + _GAP), threads.index(call.thread) * _LANE + 11.0
-        centers.append((x, y + _BOX / 2))
-        mark = "✗ " if call.failing else ""
-        label = f"call {call.number}, {call.method}, {call.answer}{', the failing one' if call.failing else ''}"
-        boxes.append(
-            element(
-                "g",
-                element("rect", x=x, y=y, width=box, height=_BOX, rx=6),
-                element("text", mark + _cut(call.method, 24), x=x + box / 2, y=y + 21, text_anchor="middle"),
-                element(
-                    "text",
-                    _cut(call.answer, 24),
-                    x=x + box / 2,
-                    y=y + _BOX + 15,
-                    class_="answer",
-                    text_anchor="middle",
-                ),
-                class_=f"call {call.kind}{' failing' if call.failing else ''}",
-                tabindex=0,
-                role="button",
-                aria_label=label,
-                data_tip=call.tip,
-                data_row=call.row,
-            )
-        )
+        centers.append((x, y + BOX / 2))
+        boxes.append(call_box(call, x, y, box, 24, middle=True))
     order = "".join(
         f"M{x + box:.1f} {y:.1f}L{x2:.1f} {y2:.1f}" for (x, y), (x2, y2) in itertools.pairwise(centers)
     )
@@ -96,6 +74,35 @@ def swim_lanes(calls: Sequence[LaneCall], names: Sequence[str]) -> Element:
         role="group",
         aria_label=f"{len(calls)} calls on {len(threads)} thread{'s' * (len(threads) > 1)}",
         class_="lanes",
+    )
+
+
+def call_box(
+    call: LaneCall,
+    x: float,
+    y: float,
+    width: float,
+    cells: int,
+    *,
+    middle: bool = False,
+    waits: Sequence[Element] = (),
+) -> Element:
+    """A call's box with its method, and its answer below; texts are cut to `cells`.  `waits` lie in the box."""
+    mark = "✗ " if call.failing else ""
+    label = f"call {call.number}, {call.method}, {call.answer}{', the failing one' if call.failing else ''}"
+    left, anchor = (x + width / 2, "middle") if middle else (x + 8, None)
+    return element(
+        "g",
+        element("rect", x=x, y=y, width=width, height=BOX, rx=6),
+        waits,
+        element("text", mark + _cut(call.method, cells), x=left, y=y + 21, text_anchor=anchor),
+        element("text", _cut(call.answer, cells), x=left, y=y + BOX + 14, class_="answer", text_anchor=anchor),
+        class_=f"call {call.kind}{' failing' if call.failing else ''}",
+        tabindex=0,
+        role="button",
+        aria_label=label,
+        data_tip=call.tip,
+        data_row=call.row,
     )
 
 

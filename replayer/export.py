@@ -33,7 +33,8 @@ class Form:
     """A kind of exported file.
 
     `oracles` are those whose findings show in it as well.  `exact`: it can only pass what the ABI can carry, and
-    IUnknown's calls are made, too, as a native target has them.  `scheduled`: its threads run at the same time.
+    IUnknown's calls are made, too, as a native target has them.  `scheduled`: its threads run at the same time,
+    and synctape's player makes the calls, on whatever target.
     """
 
     name: str
@@ -170,7 +171,7 @@ def _step(number: int, call: Call, interface: Interface, form: Form, course: Cou
 
 def _unmakeable(call: Call, method: Method, interface: Interface, form: Form) -> str:
     """Why a call cannot be made in a file of this form, as the player says it; "" if it can."""
-    if call.method in interface.unknown and not form.exact:
+    if call.method in interface.unknown and not (form.exact or form.scheduled):
         return "it is IUnknown's: a Python object has none"
     if any(isinstance(value, Opaque) for value in call.args):
         return "an argument was recorded only as it looked"

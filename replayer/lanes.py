@@ -66,6 +66,11 @@ class Lanes:
     def switches(self) -> tuple[Moment, ...]:
         return tuple(moment for moment in self.moments if moment.turn is Turn.SWITCH)
 
+    def around(self, failing: Iterable[int]) -> Lanes:
+        """Of a long run what is at the start, and what comes before and at the failing calls' end."""
+        kept = _kept(self.moments, set(failing))
+        return Lanes(self.threads, tuple(self.moments[at] for at in sorted(kept)))
+
 
 def lanes_of(run: Run) -> Lanes | None:
     """The run's lanes, without calls that were not made; None where no call met another: a list then says all."""

@@ -480,7 +480,7 @@ class JUnitReport:
                 add_property(properties, "fingerprint", finding.fingerprint)
             if verdict.run is not None and (lanes := lanes_of(verdict.run)) is not None:
                 add_property(properties, "threads", str(len(lanes.threads)))
-                for moment in lanes.switches:
+                for moment in lanes.around(finding.number for finding in verdict.findings).switches:
                     add_property(properties, "switch", f"t{moment.thread} {switch_words(moment)}")
         if verdict.status is Status.FAILED:
             codes = ", ".join(dict.fromkeys(f.code for f in verdict.findings))

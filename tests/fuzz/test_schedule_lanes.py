@@ -32,7 +32,7 @@ def call(number: int, thread: int = 0, *, failing: bool = False) -> LaneCall:
 
 def picture(lanes: Lanes) -> Element:
     numbers = {m.call for m in lanes.moments}
-    return schedule_lanes(lanes, {n: call(n, failing=n == 1) for n in numbers}, {})
+    return schedule_lanes(lanes, {n: call(n, failing=n == 1) for n in numbers})
 
 
 def boxes(svg: Element) -> list[Element]:
@@ -93,9 +93,19 @@ def test_a_call_of_a_deadlock_never_ended() -> None:
     assert 'aria-label="call 0, Progress, never ended"' in page
 
 
+def test_of_threads_that_change_places_for_long_the_start_and_the_end_are_drawn() -> None:
+    failing = found_scheduled()
+    assert failing.run is not None
+    between = failing.run.schedule[0]
+    turns = (between, between._replace(call=1, to=0, why="blocked"))
+    failing.run = replace(failing.run, schedule=turns * 500)
+    page = to_html(report(failing))
+    assert 40 < page.count('class="switch"') < 80 and " enters, leaves and switches between these" in page
+
+
 def test_the_report_of_a_campaign_draws_a_failure_s_schedule() -> None:
     page = to_html(report(found_scheduled()))
-    assert page.count('class="switch"') == 1 and 'aria-label="2 calls on 2 threads, 1 switches"' in page
+    assert page.count('class="switch"') == 1 and 'aria-label="2 calls on 2 threads, 1 switch"' in page
     assert re.search(
         r'<ol class="switches"><li>t0, call 0, gives way .*<code>self.done &lt; 1</code></li></ol>', page
     )

@@ -140,6 +140,13 @@ def test_the_command_writes_it_and_refuses_what_cannot_follow_a_schedule(tmp_pat
     assert "use --to pytest, or synctape replay" in refused.output
 
 
+def test_calls_of_iunknown_are_in_it_as_a_native_target_has_them() -> None:
+    assert "t0 AddRef() @2\nt1 Release()\n" in source(scheduled("t0 AddRef() @2", "t1 Release()", finding=COUNTED))
+
+
+COUNTED = {"code": "H5", "oracle": "references", "method": "", "message": "references are held"}
+
+
 @pytest.mark.parametrize("form", [CPP, PYTEST])
 def test_no_other_form_takes_a_schedule_for_a_plain_sequence(form: Form) -> None:
     with pytest.raises(SynctapeError, match="by a schedule, which a file for"):

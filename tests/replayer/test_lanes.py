@@ -216,6 +216,19 @@ def test_junit_has_the_lanes_and_the_switches(tmp_path: Path) -> None:
     assert "  t0  t1\n" in (case.findtext("failure") or "")
 
 
+def test_of_threads_that_change_places_for_long_other_reports_have_the_end(tmp_path: Path) -> None:
+    overs = [HandOver(n % 2, n, f"a:{n}", 1 - n % 2, "blocked") for n in range(500)]
+    long = run("0 1 0 1", *overs, lines=LINES[:2])
+    told(JUnitReport(tmp_path / "a.xml", "gauge:Host", command), replace(verdict(long), findings=(FAILED,)))
+    told_of = [
+        p.get("value", "") for p in ET.parse(tmp_path / "a.xml").iter("property") if p.get("name") == "switch"
+    ]
+    assert len(told_of) <= 80 and told_of[-1].endswith("a:499")
+
+
+FAILED = replace(FINDING, number=1)
+
+
 def test_sarif_has_a_flow_for_each_thread_in_which_a_switch_is_a_line_of_the_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
