@@ -21,6 +21,7 @@ from replayer.visible import Changing, changing, differences, merged, without
 __all__ = ["Judgement", "Player", "UnjudgedError", "answer_of", "judged"]
 
 _MOST = 500  # calls of a run
+_LIKELY = 2  # orders that are played at first, those in which the calls ended and began
 _LOOKS = 3  # times that equal plays are compared
 _NAMED = 3  # values that a message names
 
@@ -85,7 +86,7 @@ def judged(events: Sequence[Event], shown: Hashable, player: Player) -> Judgemen
 
 
 def _judged(history: History, last: int, player: Player) -> Judgement | None:
-    if history.overlapping < 2 or search(history, player.begin, plays=1).order is not None:
+    if history.overlapping < 2 or search(history, player.begin, plays=_LIKELY).order is not None:
         return None
     steady, verdict = _Steady(), Verdict(None, True, 0)
     for _ in range(_LOOKS):
