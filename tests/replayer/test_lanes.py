@@ -270,6 +270,7 @@ def test_the_worked_example_is_what_happens(tmp_path: Path, monkeypatch: pytest.
     told = [f"    {line}".replace("inbox_example", "inbox") for line in marked_calls(made.run, [0])]
     assert [f"{f.code} {f.message}" for f in made.findings] == [page.partition("\n...\n")[2].partition("\n")[0]]
     assert "Schedule:\n" + "\n".join(told) + "\n" in page
+    assert f"synctape replay findings/X15-{made.findings[0].fingerprint}.tape" in page
 
 
 DEADLOCK = ('t0 Progress("a", 1, 2) @2', 't1 Error(E_FAIL, "x")')
