@@ -20,8 +20,8 @@ from recorder.errors import TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
 from recorder.methods import recording_method, returned
-from recorder.session import Bounds
-from recorder.writer import Redacting, TraceWriter, live_header, open_writer, warn_once
+from recorder.session import Bounds, open_writer
+from recorder.writer import Redacting, TraceWriter, live_header, warn_once
 
 if TYPE_CHECKING:
     from recorder.com import ExposedObject

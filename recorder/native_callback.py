@@ -18,7 +18,7 @@ from recorder.calls import SYNC_EVENT, Header
 from recorder.interface import Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as SYNC
 from recorder.recorded_pointer import record_pointer
-from recorder.writer import open_writer
+from recorder.session import open_writer
 
 __all__ = ["Answering", "DoneEvent", "Forwarding", "Recorded"]
 
@@ -121,7 +121,7 @@ class Answering:
         answers: Mapping[str, Any] | None,
         **capture: Any,
     ):
-        """`capture` are options of `recorder.writer.open_writer`."""
+        """`capture` are options of `recorder.session.open_writer`."""
         self.forwarded = inner is not None
         self._event = event
         self._writer = open_writer(path, header, **capture)
@@ -171,7 +171,7 @@ class Forwarding:
         event: DoneEvent,
         **capture: Any,
     ):
-        """`capture` are options of `recorder.writer.open_writer`."""
+        """`capture` are options of `recorder.session.open_writer`."""
         self._event = event
         self._recorded = record_pointer(host.pointer, path, header=header, sync_event_at=event.address, **capture)
         host.Release()  # the recording pointer has a reference of its own

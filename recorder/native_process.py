@@ -73,7 +73,7 @@ def record_isolated(
     """`record_native` in a child process.
 
     `forward` names a host, native (`path/library.so:symbol`) or in Python (`module:factory`); `answers` are lists
-    of HRESULTs by method; `bounds` and `sync` are those of `recorder.writer.open_writer`; `redact` is how words
+    of HRESULTs by method; `bounds` and `sync` are those of `recorder.session.open_writer`; `redact` is how words
     are taken out of the trace, None to leave them.  Raises what `record_native` raises, as SynctapeError.
     """
     job = {

@@ -103,7 +103,7 @@ def record_native(
     way; without both they are answered by `answers` (see ScriptedCallback).  `flags` become MAPISIB.ulFlags, 0 if
     None.  `timeout` is in seconds, for the whole; when it is over the provider goes on, unrecorded, and the run
     says what was waited for.  Without `callback` punkCallBack is NULL, which a provider copes with (P4).
-    `bounds`, `sync` and `redact` are those of `recorder.writer.open_writer`, `header` further fields of the
+    `bounds`, `sync` and `redact` are those of `recorder.session.open_writer`, `header` further fields of the
     trace's Header.
 
     Raises LibraryError for a library that cannot be used and TraceError if the file cannot be made, both before

@@ -27,9 +27,9 @@ from recorder.calls import Outcome, OutcomeKind
 from recorder.errors import SynctapeError, TraceError
 from recorder.interface import Interface
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK
-from recorder.session import Bounds
+from recorder.session import Bounds, open_writer
 from recorder.session_input import parts
-from recorder.writer import Redacting, live_header, open_writer, storable
+from recorder.writer import Redacting, live_header, storable
 
 __all__ = [
     "SYNC_FLAGS",

@@ -27,10 +27,10 @@ from recorder.errors import TraceError
 from recorder.interface import Interface, Method, Type
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK, IUNKNOWN
 from recorder.native import core_of
-from recorder.session import Bounds
+from recorder.session import Bounds, open_writer
 from recorder.session_input import parts
 from recorder.trace import describe_header
-from recorder.writer import TraceWriter, live_header, open_writer, warn_once
+from recorder.writer import TraceWriter, live_header, warn_once
 
 if TYPE_CHECKING:
     from recorder.redaction import Redaction
@@ -102,7 +102,7 @@ def record_pointer(
         with record_pointer(host, "run.tape", sync_event_at=ctypes.addressof(event)) as recorded:
             provider(recorded.pointer)
 
-    `bounds`, `sync` and `redact` are those of `recorder.writer.open_writer`: what the recording may take on the
+    `bounds`, `sync` and `redact` are those of `recorder.session.open_writer`: what the recording may take on the
     disk, when it is handed to the disk, what takes the words out of all that gets into the file.  The compiled
     core cannot do the last, and does not record then.
 

@@ -14,20 +14,20 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from recorder.calls import Header
 from recorder.encoding import GOES_ON
 from recorder.errors import TraceError
+from recorder.facts import live_header
 from recorder.session_input import part_path, parts
+from recorder.writer import Redacting, TraceWriter
 
-if TYPE_CHECKING:
-    from recorder.calls import Header
-    from recorder.writer import TraceWriter
-
-__all__ = ["LEAST", "MAX_TOKENS", "Bounds", "Session", "parse_size"]
+__all__ = ["LEAST", "Bounds", "Session", "open_writer", "parse_size"]
 
 FILES = 8
 """Files that a session has at most."""
@@ -38,7 +38,7 @@ LEAST = FILES * 2 * _RESERVE
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
-MAX_TOKENS = 1 << 16  # symbols of handles that are kept for the next file
+_MAX_TOKENS = 1 << 16  # symbols of handles that are kept for the next file
 
 
 def parse_size(text: str) -> int:
@@ -161,3 +161,32 @@ class Session:
                 self._kept.remove(path)
                 dropped += 1
         return dropped > 0
+
+
+def open_writer(
+    path: str | os.PathLike[str],
+    header: Header | None = None,
+    *,
+    bounds: Bounds | None = None,
+    clock: Callable[[], int] = time.monotonic_ns,
+    kind: Callable[..., TraceWriter] | None = None,
+    **options: Any,
+) -> TraceWriter:
+    """A TraceWriter; with `bounds` that of the first of several files, for all.
+
+    `kind` is a subclass to make instead.
+    """
+    new = kind or TraceWriter
+    if bounds is None:
+        return new(path, header, clock=clock, **options)
+
+    def make(part: Path, header: Header, session: Session) -> TraceWriter:
+        writer = new(part, header, clock=clock, session=session, limit=bounds.limit, **options)
+        before: TraceWriter | None = getattr(session, "writer", None)
+        if before is not None and len(before.tokens) < _MAX_TOKENS:  # a handle keeps its symbol
+            writer.tokens, writer._free_tokens = before.tokens, before._free_tokens
+        return writer
+
+    header = header or live_header()
+    redact: Redacting | None = options.get("redact")
+    return Session(path, header if redact is None else redact.header(header), bounds, clock, make).writer

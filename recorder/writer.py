@@ -22,7 +22,6 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -32,17 +31,16 @@ from recorder.encoding import GOES_ON, MAX_FIELDS, Encoder, end_record
 from recorder.errors import TraceError
 from recorder.facts import TICK_BITS, integer, live_header, process_facts, storable
 from recorder.interface import Interface, Parameter, Type
-from recorder.session import MAX_TOKENS, Bounds, Session
 from recorder.trace import describe_header
 
 __all__ = [
+    "Files",
     "RecordingWarning",
     "Redacting",
     "Stream",
     "Ticket",
     "TraceWriter",
     "live_header",
-    "open_writer",
     "process_facts",
     "storable",
     "warn_once",
@@ -75,6 +73,18 @@ class Redacting(Protocol):
     def arguments(self, inputs: Sequence[Parameter], args: Sequence[Argument]) -> tuple[Argument, ...]: ...
 
     def outcome(self, outcome: Outcome, interface: Interface) -> Outcome: ...
+
+
+class Files(Protocol):
+    """What a writer knows of the recording that its file is one of several of (`recorder.session`)."""
+
+    closed: bool
+
+    def follow(self, writer: TraceWriter) -> TraceWriter: ...
+
+    def relieve(self) -> bool: ...
+
+    def close(self, reason: str | None = None) -> None: ...
 
 
 class Stream:
@@ -141,8 +151,7 @@ class TraceWriter:
     `sync` says when what was written is handed to the disk, for power loss: None leaves that to the system, a
     number is the seconds after which it is done again and again, and 0 does it for each event before the call
     goes on.  `redact` takes the words out of all that gets into the
-    file (`recorder.redaction`).  `session` is what the file is one of
-    several of.
+    file (`recorder.redaction`).  `session` is what the file is one of several of.
     """
 
     closed = True  # until it is open
@@ -158,7 +167,7 @@ class TraceWriter:
         sync_event: int | None = None,
         sync: float | None = None,
         redact: Redacting | None = None,
-        session: Session | None = None,
+        session: Files | None = None,
         limit: int | None = None,
     ):
         self.path = os.fspath(path)
@@ -430,35 +439,6 @@ class TraceWriter:
 
 class _Closed(Exception):
     """The file takes no record any more."""
-
-
-def open_writer(
-    path: str | os.PathLike[str],
-    header: Header | None = None,
-    *,
-    bounds: Bounds | None = None,
-    clock: Callable[[], int] = time.monotonic_ns,
-    kind: Callable[..., TraceWriter] | None = None,
-    **options: Any,
-) -> TraceWriter:
-    """A TraceWriter; with `bounds` that of the first of several files (`recorder.session`), for all.
-
-    `kind` is a subclass to make instead.
-    """
-    new = kind or TraceWriter
-    if bounds is None:
-        return new(path, header, clock=clock, **options)
-
-    def make(part: Path, header: Header, session: Session) -> TraceWriter:
-        writer = new(part, header, clock=clock, session=session, limit=bounds.limit, **options)
-        before: TraceWriter | None = getattr(session, "writer", None)
-        if before is not None and len(before.tokens) < MAX_TOKENS:  # a handle keeps its symbol
-            writer.tokens, writer._free_tokens = before.tokens, before._free_tokens
-        return writer
-
-    header = header or live_header()
-    redact: Redacting | None = options.get("redact")
-    return Session(path, header if redact is None else redact.header(header), bounds, clock, make).writer
 
 
 def _flush_now_and_then(reference: weakref.ref[TraceWriter]) -> None:

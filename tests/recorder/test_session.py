@@ -19,11 +19,11 @@ from recorder.callback import RecordingCallback
 from recorder.calls import Enter, Outcome, Trace
 from recorder.checking import check
 from recorder.errors import TraceError
-from recorder.session import LEAST, Bounds, parse_size
+from recorder.session import LEAST, Bounds, Session, open_writer, parse_size
 from recorder.session_input import SessionReader, parts
 from recorder.trace import read_trace
 from recorder.trace_input import TraceInput
-from recorder.writer import RecordingWarning, TraceWriter, live_header, open_writer
+from recorder.writer import RecordingWarning, TraceWriter, live_header
 from replayer.corpus import load, read_corpus
 
 KEEP, RING = Bounds(LEAST), Bounds(LEAST, keep_first=False)
@@ -175,7 +175,7 @@ def test_a_thread_that_met_a_file_that_was_just_ended_writes_to_the_next_one(
 ) -> None:
     writer = open_writer(path, bounds=KEEP)
     session = writer.session
-    assert session is not None
+    assert isinstance(session, Session)
     storable = TraceWriter._storable
 
     def in_the_middle(self: TraceWriter, slot: int, args: Any) -> Any:
@@ -386,7 +386,7 @@ def test_nothing_grows_with_the_number_of_files(path: Path) -> None:
         for start in range(0, 8 * OF_A_FILE, 500):
             call(callback, 500, start)
             session = callback.writer.session if callback.writer else None
-            assert session is not None
+            assert isinstance(session, Session)
             seen.add(session.writer)
         gc.collect()
         assert 1 <= len(seen) <= 3  # the first one is the callback's
