@@ -28,8 +28,7 @@ def to_another_thread(calls: Calls, env: Environment) -> bool:
     if len(threads) < 2:
         return False
     at = env.below(len(calls))
-    others = [thread for thread in threads if thread != calls[at].thread]
-    calls[at] = calls[at]._replace(thread=others[env.below(len(others))])
+    calls[at] = calls[at]._replace(thread=_another(calls[at].thread, threads, env))
     calls[:] = in_order(calls)
     return True
 
@@ -41,8 +40,8 @@ def to_each_thread(calls: Calls, env: Environment) -> bool:
     if len(threads) < 2:
         return False
     call = calls[env.below(len(calls))]
-    others = [thread for thread in threads if thread != call.thread]
-    calls.insert(env.below(len(calls) + 1), call._replace(thread=others[env.below(len(others))], switches=()))
+    place = env.below(len(calls) + 1)
+    calls.insert(place, call._replace(thread=_another(call.thread, threads, env), switches=()))
     return True
 
 
@@ -106,3 +105,9 @@ def nest(calls: Calls, env: Environment) -> bool:
     before = calls[at]
     calls[at] = switched(before, *before.switches, -1 - env.below(2))
     return calls[at] != before
+
+
+def _another(thread: int, threads: list[int], env: Environment) -> int:
+    """One of the threads that is not this one."""
+    others = [other for other in threads if other != thread]
+    return others[env.below(len(others))]
