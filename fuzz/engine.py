@@ -426,9 +426,9 @@ def bases(
     """Sequences to start from: of recorded calls those that the loop can make.
 
     IUnknown's methods and arguments that the interface's types cannot carry are left out, and what is empty
-    then.  Threads and switches only stay where they are `scheduled`.
+    then.  Threads, switches, and the references that threads hold only stay where they are `scheduled`.
     """
-    inputs = {method.name: method.inputs for method in interface.calls}
+    inputs = {method.name: method.inputs for method in (interface.slots if scheduled else interface.calls)}
 
     def possible(call: Call) -> bool:
         takes = inputs.get(call.method)

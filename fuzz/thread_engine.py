@@ -91,10 +91,13 @@ class ThreadEngine(Engine):
             if first >= start:
                 yield first, program
             had = {tuple(program)}
+            steps: Sequence[int] | None = None
             for index in range(first + 1, min(first + _GROUP, size)):
+                if steps is None:  # known once it has been played
+                    steps = self._steps_of(program)
                 drawn = program
                 for _ in range(_DRAWS):
-                    drawn = draw_schedule(program, self._steps_of(program), own, nests=not self.target.native)
+                    drawn = draw_schedule(program, steps, own, nests=not self.target.native)
                     if tuple(drawn) not in had:
                         break
                 new = tuple(drawn) not in had
@@ -140,8 +143,8 @@ class ThreadEngine(Engine):
                 self.report(batch, index, calls, trouble, level)
             features = _features(run)
             if new := [feature for feature in features if feature not in self._shown]:
-                self._shown.update(new)
                 told = list(dict.fromkeys([*new, *features]))[:_SHOWN]
+                self._shown.update(told)  # the rest nobody else would know of
                 mutators = [mutator.name for mutator in self._env.used]
                 batch.fresh.append(Kept(calls, mutators, number, told, number=index))
             if run.held:  # what is played next might wait for it

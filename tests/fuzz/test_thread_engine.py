@@ -26,6 +26,7 @@ from recorder.provenance import digest
 from recorder.trace import read_trace
 from replayer.isolation import Isolated
 from replayer.native_threads import can_step
+from replayer.player import Run
 from replayer.target import load_target
 
 SEEDS = [calls(*GOOD), calls('Error(E_FAIL, "one")', "Progress(NULL, 1, 2)", "Done(handle(1), E_FAIL)")]
@@ -105,6 +106,27 @@ def test_hand_overs_at_new_places_are_kept_and_built_on() -> None:
     assert list(told.sequences(9, Level.HOSTILE, 24)) == list(made.sequences(9, Level.HOSTILE, 24))
 
 
+def test_what_one_process_has_seen_the_next_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fuzz.thread_engine._SHOWN", 2)  # as if programs handed over at many more places
+    made, told = engine("snapshots"), engine("snapshots")
+    told.restore([kept for batch in batches(made, 2) for kept in batch.fresh])
+
+    assert told.run(9, Level.HOSTILE, 24).fresh == made.run(9, Level.HOSTILE, 24).fresh
+
+
+def test_a_program_is_played_once_for_all_its_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine("one_lock")
+    played: list[list[Call]] = []
+    scheduled = made.screen.scheduled
+
+    def play(sequence: list[Call]) -> tuple[str, Run]:
+        played.append(sequence)
+        return scheduled(sequence)
+
+    monkeypatch.setattr(made.screen, "scheduled", play)
+    assert made.run(0, Level.HOSTILE, 36).done == len(played)
+
+
 def test_switches_go_to_the_searching_process_and_back() -> None:
     sequence = [Call("Progress", (None, 0, 1), 1, 0, (0, 4, -1)), Call("Done", (SYNC_EVENT, 0))]
     packed = [[method, list(args), *rest] for method, args, *rest in pack_calls(sequence)]
@@ -167,6 +189,7 @@ def test_the_same_seed_gives_the_same_campaign(tmp_path: Path) -> None:
 def test_a_campaign_in_a_folder_keeps_its_schedules(tmp_path: Path) -> None:
     options = CampaignOptions(seed=1, threads=2, max_runs=40, max_time=None)
     program = [Call("Error", (-1, ""), 0, 0, (2,)), Call("Progress", (None, 0, 1), 1)]
+    program += [Call("AddRef", (), 1, 0, (1,)), Call("Release", (), 1)]
     with CampaignFolder.create(tmp_path / "c", LOCK_ORDER, (), options, CALLBACK) as store:
         from fuzz.search import Played
         from fuzz.worker import pack_kept
