@@ -112,12 +112,20 @@ class AppendFile:
             self._told.clear()
 
     def flush(self) -> None:
-        """Hand the window's pages to the disk, and wait until they are there."""
+        """Hand what was written to the disk, and wait until it is there, while others go on writing.
+
+        All of it: what stands in windows that are closed, too.  `mmap.flush` would keep the GIL while it waits.
+        """
         with self.lock:
-            if not self.closed:
+            if self.closed:
+                return
+            if sys.platform != "linux":  # does not come at mapped pages by the descriptor
                 self._window.flush()
-                if sys.platform == "win32":  # flushes no more than the pages there
-                    os.fsync(self._fd)
+            fd = os.dup(self._fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def amend(self, record: bytes, last: Callable[[int], bytes]) -> None:
         """Put a record before the end record of a closed file, in one write.  OSError if that fails."""

@@ -38,24 +38,33 @@ class SessionReader:
 
     Calls are numbered through, their times count from the start of the first file, and a thread is the same in
     all files.  `header` is that of the first one, with the numbers of the files that there are.  A file that
-    was dropped is `damage`, since calls are missing; reading goes on behind it.  Raises TraceError where there
-    is no such file or one is no trace.
+    was dropped is `damage`, since calls are missing, and so is one that is no trace (as the newest is not, if the
+    process was killed before its header was written); reading goes on behind it.  Raises TraceError where there
+    is no such file or the first one is no trace.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.name = os.fspath(path)
         self.threads: list[Thread] = []
         self.damage: TraceDamage | None = None
-        self._parts = parts(path)
-        if not self._parts:
-            raise TraceError("cannot be read: there is no such file", path=path)
-        self._reader = TraceReader(self._parts[0][1])
+        self._reader = self._first()
         self._thread_numbers: dict[Thread, int] = {}
         first = self._reader.header
         session = {**first.provenance.get("session", {}), "files": [number for number, _ in self._parts]}
         session.pop("file", None)
         self.header: Header = replace(first, provenance={**first.provenance, "session": session})
         self._begun = False
+
+    def _first(self) -> TraceReader:
+        """The first file, of those that there are now: while the session is recorded the oldest go."""
+        while found := parts(self.name):
+            self._parts = found
+            try:
+                return TraceReader(found[0][1])
+            except TraceError:
+                if found[0][1].exists():
+                    raise
+        raise TraceError("cannot be read: there is no such file", path=self.name)
 
     @property
     def dropped(self) -> list[int]:
@@ -70,15 +79,18 @@ class SessionReader:
         self._begun = True
         calls = 0
         found: TraceDamage | None = None
-        for number, path in self._parts:
-            if number != self._parts[0][0]:
+        first = self._parts[0][0]
+        for number, path in list(self._parts):
+            if number != first:
                 self._reader.close()
                 try:
                     self._reader = TraceReader(path)
-                except TraceError:
-                    if parts(self.name)[-1:] == [(number, path)]:
-                        raise
-                    continue  # it was dropped meanwhile
+                except TraceError as error:
+                    if path.exists():
+                        found = TraceDamage(0, str(error))
+                    else:  # it was dropped meanwhile
+                        self._parts.remove((number, path))
+                    continue
             started = self._reader.header.created_ns - self.header.created_ns
             here = 0
             for event in self._reader.events():

@@ -48,6 +48,26 @@ def test_what_was_written_is_in_the_file_before_it_is_closed(tmp_path: Path) -> 
     file.close(lambda crc: END)
 
 
+def test_nobody_waits_for_the_disk_but_who_hands_it_over(
+    tmp_path: Path, small_windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread goes on writing, into the next window; the whole file is handed over, not a window."""
+    file = opened(tmp_path / "a")
+    record = bytes([1]) * (2 * small_windows)
+    handed = []
+
+    def fsync(fd: int) -> None:
+        thread = threading.Thread(target=file.append, args=(record,), daemon=True)
+        thread.start()
+        thread.join(10)
+        handed.append((thread.is_alive(), os.fstat(fd).st_size > len(record)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    file.flush()
+    assert handed == [(False, True)]
+    file.close(lambda crc: END)
+
+
 def test_a_closed_file_takes_nothing(tmp_path: Path) -> None:
     file = opened(tmp_path / "a")
     assert file.close(lambda crc: END)

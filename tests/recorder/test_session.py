@@ -16,12 +16,12 @@ import pytest
 from mounts import in_tmpfs
 
 from recorder.callback import RecordingCallback
-from recorder.calls import Enter, Outcome, Trace
+from recorder.calls import Call, Enter, Outcome, Trace
 from recorder.checking import check
 from recorder.errors import TraceError
 from recorder.session import LEAST, Bounds, Session, open_writer, parse_size
-from recorder.session_input import SessionReader, parts
-from recorder.trace import read_trace
+from recorder.session_input import SessionReader, part_path, parts
+from recorder.trace import TraceReader, read_trace, write_trace
 from recorder.trace_input import TraceInput
 from recorder.writer import RecordingWarning, TraceWriter, live_header
 from replayer.corpus import load, read_corpus
@@ -467,6 +467,34 @@ def test_a_damaged_file_of_a_session_is_named(path: Path) -> None:
     trace: Any = TraceInput(path).read()
     assert trace.damage is not None and "run.0002.tape: damaged record" in trace.damage.reason
     assert indices(trace)[-1] == 3 * OF_A_FILE - 1
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1 << 16)], ids=["empty", "zeros"])
+def test_a_process_that_was_killed_before_a_new_file_had_its_header(path: Path, content: bytes) -> None:
+    with RecordingCallback(Host(), path, bounds=KEEP) as callback:
+        call(callback, 100)
+    path.with_name("run.0002.tape").write_bytes(content)
+    trace = TraceInput(path).read()
+    assert indices(trace) == list(range(100))
+    assert trace.damage is not None and "run.0002.tape: is empty or ends" in trace.damage.reason
+
+
+def test_files_that_are_dropped_while_they_are_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found, and gone before they were opened: the first one, and one in the middle."""
+    for number in range(1, 6):
+        write_trace(Trace.from_calls([Call("Progress", (None, number, 5))]), part_path(path, number))
+
+    def late(part: Path) -> TraceReader:
+        if part in (part_path(path, 1), part_path(path, 4)):
+            part.unlink()
+        return TraceReader(part)
+
+    monkeypatch.setattr("recorder.session_input.TraceReader", late)
+    source = TraceInput(path)
+    trace = source.read()
+    assert indices(trace) == [2, 3, 5]
+    assert source.dropped == 2 and trace.damage is not None
+    assert trace.damage.reason == "2 files before run.0005.tape dropped, calls are missing"
 
 
 def test_no_session_at_all(path: Path) -> None:
