@@ -30,6 +30,7 @@ from fuzz.mutators import MUTATORS, mutate
 from fuzz.observer import Observer
 from fuzz.protocol import Protocol
 from fuzz.schedule import Kept, Seeds
+from fuzz.schedules import is_scheduled
 from fuzz.screen import ALIKE, REFUSES, Screen
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
@@ -148,6 +149,12 @@ class Engine:
         return True
 
     # --- what the next batches build on ---------------------------------------------------------------------
+
+    def as_played(self, kept: Kept) -> Kept:
+        """A sequence that was kept, as it is played here: one that was scheduled, one call after the other."""
+        if not is_scheduled(kept.calls):
+            return kept
+        return kept._replace(calls=bases([kept.calls], self.target.interface)[0])
 
     def keep(self, kept: Kept) -> None:
         """A sequence that brought something new: a base from now on, and its mutators are drawn more often."""

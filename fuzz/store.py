@@ -331,8 +331,10 @@ def _corpus(
         if why := mismatch(trace.interface, interface):
             warn(f"{file}: {why}; it is left out")
             continue
-        if not (usable := bases([trace.calls], interface, scheduled=trace.header.scheduled)):
+        if not (usable := bases([trace.calls], interface)):
             continue
+        if trace.header.scheduled:
+            usable = bases([trace.calls], interface, scheduled=True)
         facts = trace.header.provenance
         number, mutators, about = facts.get("kept"), facts.get("mutators"), facts.get("feedback")
         entry: list[Any] = [pack_calls(usable[0]), list(mutators) if isinstance(mutators, list | tuple) else []]

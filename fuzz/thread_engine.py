@@ -56,6 +56,9 @@ class ThreadEngine(Engine):
     def plays_alone(self, level: Level) -> bool:
         return level is Level.CONFORMING
 
+    def as_played(self, kept: Kept) -> Kept:
+        return kept
+
     def keep(self, kept: Kept) -> None:
         """A sequence that brought something new; a scheduled one is a program to change, no base for others."""
         if is_scheduled(kept.calls):

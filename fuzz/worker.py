@@ -73,11 +73,10 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
     )
     worker = _Worker(engine, coverage, journal)
     make_room()
-    if config["native"] and threads > 1:
+    if config["native"]:
         engine.environment.learn_values((), _words)
-    elif config["native"]:
+    if config["native"] and threads == 1:
         assert isinstance(engine.target, NativeTarget)
-        engine.environment.learn_values((), _words)
         lists = SharedList(config["sequences"]), SharedList(config["results"])
         worker = _NativeWorker(engine, journal, NativeBatches(engine, engine.target, journal, *lists))
 
@@ -102,7 +101,8 @@ class _Worker:
     def learn(self, request: dict[str, Any]) -> None:
         """Take over what earlier batches found new, and calls that hang or kill by themselves."""
         if request["fresh"]:
-            self.restore(map(unpack_kept, request["fresh"]), request["harmful"])
+            fresh = map(self.engine.as_played, map(unpack_kept, request["fresh"]))
+            self.restore(fresh, request["harmful"])
         if request["deadly"]:
             self.engine.avoid.update((call.method, call.args) for call in unpack_calls(request["deadly"]))
 

@@ -8,7 +8,10 @@ import pytest
 from sequences import GOOD, trace
 
 from fuzz.progress import CampaignOptions
+from fuzz.schedule import Kept
 from fuzz.search import Known, Played, Searcher, SearchPlan, search_plan
+from fuzz.worker import pack_kept
+from recorder.calls import Call
 from recorder.contract import Level
 from recorder.interfaces import IMAPI_SYNC_PROGRESS_CALLBACK as CALLBACK
 from replayer.target import TargetError
@@ -45,6 +48,17 @@ def test_two_searchers_give_the_same_for_the_same_request() -> None:
         play(one, 1, known)
         assert play(one, 5, known)[0].applied == play(other, 5, known)[0].applied
         assert not play(other, 5, known)[0].fresh, "what is known is not new"
+
+
+def test_a_schedule_that_was_kept_is_built_on_call_by_call() -> None:
+    alone = [Call("Error", (-1, "")), Call("Progress", ("x", 3, 1))]
+    scheduled = [Call("AddRef"), alone[0]._replace(switches=(2,)), alone[1]._replace(thread=1), Call("Release")]
+    with Searcher(plan("two_bugs")) as one, Searcher(plan("two_bugs")) as other:
+        first, second = (
+            play(searcher, 1, Known([pack_kept(Kept(calls, []))]))
+            for searcher, calls in ((one, alone), (other, scheduled))
+        )
+    assert first == second and first[0].suspects
 
 
 def test_a_death_ends_a_part_and_its_calls_are_told() -> None:
