@@ -189,7 +189,7 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
         code = code or 1
     trace = TraceInput(path)
     checked = check_trace(trace)
-    if checked.damage and not trace.dropped:
+    if trace.cut:
         complain(f"{shown}: {checked.damage}")
         code = code or 3
     elif not checked.calls:

@@ -49,7 +49,7 @@ def report(
     elif run is not None and run.waiting:
         complaints.append(f"{provider}: {run.waiting} after {timeout:g} s; what came until then is kept")
         code = 3
-    elif checked.damage and not trace.dropped:
+    elif trace.cut:
         complaints.append(f"{path}: {checked.damage}")
         code = 3
     if run is not None and run.result is not None and hresult.failed(run.result):

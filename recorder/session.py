@@ -113,7 +113,7 @@ class Session:
                 try:
                     self.writer = self._next()
                 except TraceError as error:
-                    full.stop(error)
+                    full.stop(error.__context__ or error)  # what the system said, without the path
                     return full
                 full.retire()
                 if not (self._bounds.keep_first and full.path == self._first):

@@ -39,14 +39,15 @@ class SessionReader:
     Calls are numbered through, their times count from the start of the first file, and a thread is the same in
     all files.  `header` is that of the first one, with the numbers of the files that there are.  A file that
     was dropped is `damage`, since calls are missing, and so is one that is no trace (as the newest is not, if the
-    process was killed before its header was written); reading goes on behind it.  Raises TraceError where there
-    is no such file or the first one is no trace.
+    process was killed before its header was written); reading goes on behind it.  `cut` tells whether there is
+    any damage but dropped files.  Raises TraceError where there is no such file or the first one is no trace.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.name = os.fspath(path)
         self.threads: list[Thread] = []
         self.damage: TraceDamage | None = None
+        self.cut = False
         self._reader = self._first()
         self._thread_numbers: dict[Thread, int] = {}
         first = self._reader.header
@@ -106,10 +107,11 @@ class SessionReader:
             damage = self._reader.damage
             if damage is not None and (path == self._parts[-1][1] or damage.reason != GOES_ON):
                 found = replace(damage, reason=f"{path.name}: {damage.reason}")
-        if found is None and (dropped := self.dropped):
+        self.cut = found is not None
+        if dropped := self.dropped:
             count = len(dropped)
             reason = f"{count} file{'s' * (count > 1)} before {self._parts[-1][1].name} dropped, calls are missing"
-            found = TraceDamage(0, reason)
+            found = replace(found, reason=f"{reason}; {found.reason}") if found else TraceDamage(0, reason)
         self.damage = found
 
     def close(self) -> None:

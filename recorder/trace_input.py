@@ -61,6 +61,7 @@ class TraceInput:
         self._data: bytes | None = None
         self.damage: TraceDamage | None = None
         self.dropped = 0  # files of a session, as of the last pass
+        self.cut = False  # whether there was other damage than that
         self._session = not os.path.lexists(path) and bool(parts(path))
         if self._session:
             SessionReader(path).close()  # raises TraceError for what is no trace
@@ -98,7 +99,9 @@ class TraceInput:
                 yield source
             finally:
                 self.damage = source.damage
-                self.dropped = len(source.dropped) if isinstance(source, SessionReader) else 0
+                self.dropped, self.cut = 0, source.damage is not None
+                if isinstance(source, SessionReader):
+                    self.dropped, self.cut = len(source.dropped), source.cut
 
     def read(self) -> Trace:
         """The whole of it."""

@@ -15,10 +15,23 @@ from recorder.show_cli import show
 from recorder.trace import read_trace
 
 PROVIDER = """
+import errno, os
+
 def long(callback):
     for number in range(30_000):
         callback.Progress(f"Zyxwvut {number % 200}", number % 1000, 1000)
     callback.Done(None, 0)
+
+def stopped(callback):
+    long(callback)
+    real, os.open = os.open, full
+    try:
+        long(callback)
+    finally:
+        os.open = real
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 def short(callback):
     callback.Progress("Zyxwvut", 1, 1)
@@ -53,6 +66,14 @@ def test_a_ring_is_told_and_read_as_one_trace(folder: Path) -> None:
     assert [number for number, _ in parts(folder / "run.tape")] == numbers
     assert run("bounded_provider:short", "--max-size", "1M", "--force").exit_code == 0
     assert [number for number, _ in parts(folder / "run.tape")] == [1]
+
+
+@pytest.mark.slow
+def test_a_recording_that_stopped_is_told_although_files_were_dropped(folder: Path) -> None:
+    done = run("bounded_provider:stopped", "--ring", "1M")
+    last = parts(folder / "run.tape")[-1][1].name
+    assert done.exit_code == 3, done.output
+    assert f"before {last} dropped, calls are missing; {last}: recording stopped: No space left" in done.output
 
 
 def test_redact_keeps_words_out(folder: Path) -> None:

@@ -268,7 +268,7 @@ def test_when_the_next_file_cannot_be_made_what_is_there_stays(
     assert len(told) == 1 and host.asked == 2 * OF_A_FILE
     (trace,) = every(path)
     assert indices(trace) == list(range(len(trace.calls))) and len(trace.calls) > 1000
-    assert trace.damage is not None and "recording stopped" in trace.damage.reason
+    assert trace.damage is not None and trace.damage.reason == f"recording stopped: {os.strerror(code)}"
 
 
 @pytest.mark.slow
