@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from fuzz import generate
 from fuzz.engine import Engine
 from fuzz.environment import Environment
-from fuzz.mutators import mutate
+from fuzz.mutators import Drawing
 from fuzz.strategies import call_sequences
 from recorder.calls import Call
 from recorder.contract import Level, contract_of
@@ -74,7 +74,7 @@ def main() -> None:
     seeds = [generate.conforming(contract, random, LENGTH + 1)[:LENGTH] for _ in range(40)]
     bases = [s for s in seeds if len(s) == LENGTH]
     engine = Engine(target, bases, seed=1)
-    environment = Environment(contract, bases, Random(2))
+    environment, mutate = Environment(contract, bases, Random(2)), Drawing().mutate
     for number in range(WARM):
         engine.restore(engine.run(number, Level.HOSTILE, BATCH).fresh)
     figures: dict[str, list[float]] = {}

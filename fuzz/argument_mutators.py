@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fuzz import dictionary
 from fuzz.edits import with_argument, with_two
-from fuzz.mutator import Calls, Family
-from fuzz.values import learned_text, vary_text
+from fuzz.environment import Calls, Environment
+from fuzz.mutator import Family
+from fuzz.values import change, learned_text, vary_text
 from recorder.contract import Level
-
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
 
 __all__ = ["ARGUMENTS"]
 
@@ -28,7 +24,7 @@ def change_argument(calls: Calls, env: Environment) -> bool:
     if not call.args:
         return False
     position = int(env.random() * len(call.args))
-    calls[at] = with_argument(call, position, env.change(call, position))
+    calls[at] = with_argument(call, position, change(call, position, env))
     return True
 
 

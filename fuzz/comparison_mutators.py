@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fuzz.edits import with_argument
-from fuzz.mutator import Calls, Family
-from fuzz.order_mutators import ORDER
+from fuzz.environment import Calls, Environment
+from fuzz.mutator import Family
+from fuzz.values import fresh_call
 from recorder.calls import Argument
 from recorder.contract import Level
-
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
 
 __all__ = ["COMPARISONS", "try_operand"]
 
@@ -115,12 +113,12 @@ def try_operand(base: Calls, env: Environment) -> Calls:
     calls = base[:]
     if env.random() < 0.5:
         if match_comparison(calls, env):
-            env.used.append(COMPARISONS["match-comparison"])
+            env.used.append("match-comparison")
         return calls
     _, *both = env.operands[int(env.random() * len(env.operands))]
     value = both[env.random() < 0.7]
     like = [call for call in calls[:_SEARCHED] if call.method not in env.contract.terminal]
-    source = like[int(env.random() * len(like))] if like else env.call(env.names[env.below(len(env.names))])
+    source = like[int(env.random() * len(like))] if like else fresh_call(env.names[env.below(len(env.names))], env)
     fitting = [
         position
         for position, present in enumerate(source.args)
@@ -132,5 +130,5 @@ def try_operand(base: Calls, env: Environment) -> Calls:
         if type(value) is str or low <= value <= high:
             source = with_argument(source, position, value)
     calls.insert(env.place + 1 if 0 <= env.place < len(calls) else len(calls), source)
-    env.used.append(ORDER["extend"])
+    env.used.append("extend")
     return calls

@@ -25,13 +25,13 @@ from fuzz.comparisons import Operands
 from fuzz.coverage import Coverage
 from fuzz.environment import Environment
 from fuzz.feedback import Feature
-from fuzz.mutator import Mutator
-from fuzz.mutators import MUTATORS, mutate
+from fuzz.mutators import MUTATORS, Drawing
 from fuzz.observer import Observer
 from fuzz.protocol import Protocol
 from fuzz.schedule import Kept, Seeds
 from fuzz.schedules import is_scheduled
 from fuzz.screen import ALIKE, REFUSES, Screen
+from fuzz.values import fresh_call
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
 from recorder.interface import Interface
@@ -116,9 +116,10 @@ class Engine:
         self._journal = journal
         self.slow = slow
         self._env = Environment(self.contract, self.seeds, Random(seed))
+        self.drawing = Drawing()
         if retained:
-            self._env.shares.base["release-early"] = _RETAINED
-            self._env.weigh()
+            self.drawing.shares.base["release-early"] = _RETAINED
+            self.drawing.weigh()
         if coverage is not None:
             self._env.learn_values(*coverage.constants())
         self._protocol = Protocol(self.contract)
@@ -165,12 +166,12 @@ class Engine:
             (value for value in compared if type(value) is int and not -2 <= value <= 2),
             (value for value in compared if type(value) is str and 0 < len(value) <= 64),
         )
-        self._env.shares.earned(kept.mutators)
+        self.drawing.shares.earned(kept.mutators)
 
     def reweigh(self) -> None:
         """Let what was kept take effect."""
         self.kept.weigh()
-        self._env.weigh()
+        self.drawing.weigh()
 
     def restore(self, fresh: Iterable[Kept]) -> None:
         """Keep what earlier batches found new, and play it, so that to a new process it is not new again."""
@@ -202,14 +203,14 @@ class Engine:
         recent = self.kept.recent(number - _RECENT) if level is not Level.CONFORMING else []
         closely = size if level is Level.CONFORMING else self._closely(number, size)
         model: list[Call] = []
-        used: list[Mutator] = []
+        used: list[str] = []
         draw = random.random
         for index in range(size):
             if index >= closely and index % _VARIANTS and model:
                 env.used[:] = used
                 calls = model[:]
                 if _CHANGE.apply(calls, env):
-                    env.used.append(_CHANGE)
+                    env.used.append(_CHANGE.name)
                 yield index, calls
                 continue
             env.used.clear()
@@ -221,7 +222,7 @@ class Engine:
                 calls = try_operand(kept.calls, env)
             else:
                 self._source, base, env.operands, env.place = pool[int(draw() * bases)]
-                calls = mutate(base, env, level)
+                calls = self.drawing.mutate(base, env, level)
             if level is Level.LENIENT:
                 calls = self._legal(calls)
             if index >= closely:
@@ -243,7 +244,7 @@ class Engine:
         env, screen, novelty, journal, avoid = self._env, self.screen, self._novelty, self._journal, self.avoid
         observer, protocol, closely = self._observer, self._protocol, self._closely(number, size)
         shapes: list[tuple[str, ...]] = []
-        applied: list[Mutator] = []
+        applied: list[str] = []
         done = made = ended = 0
         watched: bool | None = None
         with screen.watching():
@@ -273,12 +274,12 @@ class Engine:
                     self.report(batch, index, calls, trouble, level)
                 if ((novelty is not None and novelty()) or (close and observer.new)) and screen.returned:
                     new = observer.new if close else []
-                    kept = Kept(_plain(calls[: screen.returned]), [mutator.name for mutator in env.used], number)
+                    kept = Kept(_plain(calls[: screen.returned]), env.used[:], number)
                     self._take(batch, kept._replace(parents=self.parents(), number=index), new, level)
                     watched = None  # it traces
             observer.watch(False)
         batch.done, batch.calls, batch.ended = done, made, ended
-        batch.applied.update(mutator.name for mutator in applied)
+        batch.applied.update(applied)
         batch.transitions = protocol.transitions(shapes)
         return batch
 
@@ -388,7 +389,7 @@ class Engine:
         end = self._legal_length(calls)
         if end == len(calls):
             return calls
-        return calls[:end] or [self._env.call(self._env.legal[self.contract.start][0])]
+        return calls[:end] or [fresh_call(self._env.legal[self.contract.start][0], self._env)]
 
     def _level(self, calls: list[Call]) -> Level:
         return level_of(self.contract, calls, len(calls) - 1)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from fuzz import generate
 from fuzz.comparisons import Operands
-from fuzz.edits import with_argument
-from fuzz.mutator import Calls, Mutator
-from fuzz.mutators import MUTATORS
 from fuzz.roles import countings, reports
-from fuzz.schedule import Shares
-from fuzz.values import changers_of, learned
 from recorder.calls import Argument, Call
-from recorder.contract import Contract, Level
+from recorder.contract import Contract
 from recorder.interface import Method, Type
 
-__all__ = ["Environment"]
+__all__ = ["Calls", "Environment"]
+
+Calls = list[Call]
 
 _LEARNED = 600  # values of one type that are remembered
 
@@ -26,9 +22,9 @@ class Environment:
     """What mutators draw from: the contract, the corpus, pools of values seen, and chance.
 
     `threaded` is set by a mutator that spreads calls over threads, or makes others that only the player can make;
-    `used` collects the mutators applied.  `operands` are what the target compared in the sequence to be changed,
-    `place` the call that made it worth keeping, -1 if there is none; `numbers` and `words` what else the target
-    compares arguments with.
+    `used` collects the names of the mutators applied.  `operands` are what the target compared in the sequence to
+    be changed, `place` the call that made it worth keeping, -1 if there is none; `numbers` and `words` what else
+    the target compares arguments with.
     """
 
     def __init__(self, contract: Contract, corpus: Sequence[Calls], random: Random):
@@ -37,7 +33,7 @@ class Environment:
         self.max_calls = 2000
         self.threaded = False
         self.partners: list[Calls] = []  # of the corpus, that the sequence at hand has parts of
-        self.used: list[Mutator] = []
+        self.used: list[str] = []
         self.operands: Sequence[Operands] = ()
         self.place = -1
         self.numbers: list[int] = []
@@ -50,7 +46,6 @@ class Environment:
         self.seen: dict[tuple[str, int], list[Argument]] = {
             (m.name, p): [] for m in methods for p in range(len(m.inputs))
         }
-        self._changers = {m.name: tuple(map(changers_of, m.inputs)) for m in methods}
         self.texts = {m.name: [n for n, p in enumerate(m.inputs) if p.type is Type.TEXT] for m in methods}
         self.not_null = {
             m.name: [n for n, p in enumerate(m.inputs) if not p.nullable and (p.pointer or not p.type.is_integer)]
@@ -63,24 +58,13 @@ class Environment:
         self.ranges = {
             (m.name, n): p.type.range for m in methods for n, p in enumerate(m.inputs) if p.type.is_integer
         }
-        self.shares = Shares({m.name: m.share for m in MUTATORS.values()})
-        self.tables: dict[Level, list[Mutator]] = {}
-        self.weigh()
         for calls in corpus:
             self.learn(calls)
 
     def seed(self, random: Random) -> None:
         """Take all chance from here on from `random`."""
         self.random = random.random
-        self._random = random
-
-    def call(self, method: str) -> Call:
-        """A fresh call of a method, now and then with a value that the target knows."""
-        call = generate.any_call(self.methods[method], self._random)
-        if (self.words or self.numbers) and call.args and self.random() < 0.4:
-            position = int(self.random() * len(call.args))
-            call = with_argument(call, position, learned(call, position, self))
-        return call
+        self.chance = random
 
     def below(self, bound: int) -> int:
         """A number in 0..bound-1."""
@@ -101,21 +85,6 @@ class Environment:
                 if value not in pool:
                     pool.append(value)  # type: ignore[arg-type]
             del pool[: max(0, len(pool) - _LEARNED)]
-
-    def weigh(self) -> None:
-        """Build the tables that mutators are drawn from, by share."""
-        self.shares.weigh()
-        for level in Level:
-            usable = [m.name for m in MUTATORS.values() if m.level <= level]
-            self.tables[level] = [MUTATORS[name] for name in self.shares.table(usable)]
-
-    def change(self, call: Call, position: int) -> Argument:
-        """Another value for one argument."""
-        changers = self._changers[call.method]
-        if position >= len(changers):
-            return call.args[position]
-        choices = changers[position]
-        return choices[int(self.random() * len(choices))](call, position, self)
 
 
 def _insertable(contract: Contract, state: str) -> tuple[str, ...]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from fuzz.edits import end_of, with_argument, with_two
-from fuzz.mutator import Calls, Family
+from fuzz.environment import Calls, Environment
+from fuzz.mutator import Family
 from fuzz.roles import Counting
 from recorder.calls import Call
 from recorder.contract import Level
-
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
 
 __all__ = ["FIELD"]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fuzz.mutator import Calls
+from fuzz.environment import Calls
 from fuzz.schedules import changes, in_order, orders, switched, threads_of, with_change, without_changes
 from recorder.calls import Call
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from recorder.calls import Call
+from fuzz.environment import Calls, Environment
 from recorder.contract import Level
 
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
+__all__ = ["Change", "Family", "Mutator"]
 
-__all__ = ["Calls", "Change", "Family", "Mutator"]
-
-Calls = list[Call]
-
-
-Change = Callable[[Calls, "Environment"], bool]
+Change = Callable[[Calls, Environment], bool]
 """Changes calls in place; whether anything changed."""
 
 

@@ -87,10 +87,10 @@ class NativeBatches:
         final = engine.contract.final  # without one a handle is only lent
         self._closes_handles = final is not None and final.handle is not None
         self._cover = target.cover
-        self._variants = Variants(engine.contract, engine.environment, self._fragments)
+        self._variants = Variants(engine.contract, engine.environment, engine.drawing.tables, self._fragments)
         if self._variants.compiled:  # which has not this one
-            engine.environment.shares.base["change-thread"] *= EACH
-            engine.environment.weigh()
+            engine.drawing.shares.base["change-thread"] *= EACH
+            engine.drawing.weigh()
         self._slot = target.interface.slot
         self._names = [method.name for method in target.interface.slots]
         self._known: _Plan | None = None  # what is in the list of sequences, once this process knows
@@ -146,7 +146,7 @@ class NativeBatches:
                     environment.operands,
                 )
             )
-            own.append([mutator.name for mutator in environment.used])
+            own.append(environment.used[:])
         avoid = [Call(method, args) for method, args in engine.avoid]
         made = self._variants.make(sources, engine.seed * 1_000_003 + number, level, avoid)
         plan = _Plan(number, number * size, [], [], own, made._replace(packed=b""))

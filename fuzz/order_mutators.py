@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING
-
 from fuzz.edits import end_of, with_argument, with_two
-from fuzz.mutator import Calls, Family
-from fuzz.values import learned
+from fuzz.environment import Calls, Environment
+from fuzz.mutator import Family
+from fuzz.values import change, fresh_call, learned
 from recorder.calls import Argument, Call
 from recorder.contract import Level
 from recorder.interfaces import IUNKNOWN
-
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
 
 __all__ = ["ORDER"]
 
@@ -144,7 +139,7 @@ def insert_legal(calls: Calls, env: Environment) -> bool:
     legal = env.legal[state]
     if not legal:
         return False
-    calls.insert(at, env.call(legal[int(env.random() * len(legal))]))
+    calls.insert(at, fresh_call(legal[int(env.random() * len(legal))], env))
     return True
 
 
@@ -159,11 +154,11 @@ def extend(calls: Calls, env: Environment) -> bool:
     source = calls[int(env.random() * len(calls))] if calls else None
     if source is None or source.method in env.contract.terminal or env.random() < 0.3:
         legal = env.legal[env.contract.start]
-        source = env.call(legal[int(env.random() * len(legal))])
+        source = fresh_call(legal[int(env.random() * len(legal))], env)
     if source.args:
         position = int(env.random() * len(source.args))
-        change = env.change if env.random() < 0.5 or not env.numbers else functools.partial(learned, env=env)
-        source = with_argument(source, position, change(source, position))
+        way = change if env.random() < 0.5 or not env.numbers else learned
+        source = with_argument(source, position, way(source, position, env))
     if env.random() < 0.2:
         at = int(env.random() * (at + 1))
     if env.random() < 0.3:
@@ -201,7 +196,7 @@ def repeat_changed(calls: Calls, env: Environment) -> bool:
 @ORDER.mutator(Level.HOSTILE, 2)
 def insert_illegal(calls: Calls, env: Environment) -> bool:
     """Any call at any place."""
-    calls.insert(env.below(len(calls) + 1), env.call(env.names[env.below(len(env.names))]))
+    calls.insert(env.below(len(calls) + 1), fresh_call(env.names[env.below(len(env.names))], env))
     return True
 
 

@@ -5,14 +5,10 @@ They are for calls that have been spread over threads, and only drawn where a ca
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fuzz.mutator import Calls, Family
+from fuzz.environment import Calls, Environment
+from fuzz.mutator import Family
 from fuzz.schedules import in_order, outer_calls, switched, threads_of
 from recorder.contract import Level
-
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
 
 __all__ = ["SCHEDULE"]
 

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from fuzz.mutator import Calls
+from fuzz.environment import Calls
 from recorder.calls import Call
 from recorder.interfaces import IUNKNOWN
 

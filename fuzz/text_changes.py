@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from fuzz import dictionary
-
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
+from fuzz.environment import Environment
 
 __all__ = ["TEXT_CHANGES"]
 

@@ -23,6 +23,7 @@ from fuzz.schedule import Kept
 from fuzz.schedule_mutators import SCHEDULE
 from fuzz.schedules import draw_schedule, held, in_order, is_scheduled, nested, spread, steps_in_order, threads_of
 from fuzz.screen import REFUSES
+from fuzz.values import fresh_call
 from recorder.calls import Call
 from recorder.contract import Level
 from replayer.player import Run
@@ -141,15 +142,14 @@ class ThreadEngine(Engine):
             batch.calls += len(calls)
             shapes.append(tuple(map(_METHOD, calls)))
             batch.ended += self.protocol[shapes[-1]].ends
-            batch.applied.update(mutator.name for mutator in self._env.used)
+            batch.applied.update(self._env.used)
             if trouble and not (trouble.startswith(REFUSES) and self._ends(calls)):
                 self.report(batch, index, calls, trouble, level)
             features = _features(run)
             if new := [feature for feature in features if feature not in self._shown]:
                 told = list(dict.fromkeys([*new, *features]))[:_SHOWN]
                 self._shown.update(told)  # the rest nobody else would know of
-                mutators = [mutator.name for mutator in self._env.used]
-                batch.fresh.append(Kept(calls, mutators, number, told, number=index))
+                batch.fresh.append(Kept(calls, self._env.used[:], number, told, number=index))
             if run.held:  # what is played next might wait for it
                 batch.next = index + 1
                 break
@@ -176,7 +176,7 @@ class ThreadEngine(Engine):
                 program = held(program, random)
         elif random.random() < _NESTS:
             program = nested(program, random.choice(alone), random)
-            applied.append(SCHEDULE["nest"])
+            applied.append("nest")
         env.used[:] = applied
         return program
 
@@ -184,7 +184,7 @@ class ThreadEngine(Engine):
         """Calls of methods each of which is as likely as any other."""
         terminal = self.contract.terminal if level is not Level.HOSTILE else frozenset()
         names = [name for name in self._env.names if name not in terminal] or self._env.names
-        return [self._env.call(random.choice(names)) for _ in range(random.randint(1, _FRESH))]
+        return [fresh_call(random.choice(names), self._env) for _ in range(random.randint(1, _FRESH))]
 
     def _allowed(self, calls: list[Call], level: Level) -> list[Call]:
         """The calls that several threads may make at a level: none at once with the end of the protocol (P13)."""
@@ -207,13 +207,13 @@ class ThreadEngine(Engine):
         return self._steps[1]
 
 
-def _changed(program: list[Call], random: Random, env: Any, mutators: Sequence[Mutator]) -> list[Mutator]:
+def _changed(program: list[Call], random: Random, env: Any, mutators: Sequence[Mutator]) -> list[str]:
     """Change a program by a few mutators of schedules; those that did."""
     applied = []
     for _ in range(random.randint(1, 3)):
         mutator = mutators[random.randrange(len(mutators))]
         if mutator.apply(program, env):
-            applied.append(mutator)
+            applied.append(mutator.name)
     return applied
 
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
-from fuzz import dictionary
+from fuzz import dictionary, generate
+from fuzz.edits import with_argument
+from fuzz.environment import Environment
 from fuzz.text_changes import TEXT_CHANGES
 from recorder.calls import Argument, Call
 from recorder.interface import Type
 
-if TYPE_CHECKING:
-    from fuzz.environment import Environment
+__all__ = ["change", "fresh_call", "learned", "learned_text", "vary_text"]
 
-__all__ = ["Changer", "changers_of", "learned", "learned_text", "vary_text"]
+_Changer = Callable[[Call, int, Environment], Argument]
 
-Changer = Callable[[Call, int, "Environment"], Argument]
+
+def fresh_call(method: str, env: Environment) -> Call:
+    """A call of a method, now and then with a value that the target knows."""
+    call = generate.any_call(env.methods[method], env.chance)
+    if (env.words or env.numbers) and call.args and env.random() < 0.4:
+        position = int(env.random() * len(call.args))
+        call = with_argument(call, position, learned(call, position, env))
+    return call
+
+
+def change(call: Call, position: int, env: Environment) -> Argument:
+    """Another value for one argument."""
+    inputs = env.methods[call.method].inputs
+    if position >= len(inputs):
+        return call.args[position]
+    parameter = inputs[position]
+    choices = _changers(parameter.type, parameter.nullable or parameter.pointer)
+    return choices[int(env.random() * len(choices))](call, position, env)
 
 
 def _seen(call: Call, position: int, env: Environment) -> Argument:
@@ -78,14 +97,14 @@ def learned_text(call: Call, position: int, env: Environment) -> Argument:
     return text[:at] + word + text[at:]
 
 
-def _boundary(values: tuple[Argument, ...]) -> Changer:
+def _boundary(values: tuple[Argument, ...]) -> _Changer:
     def changed(call: Call, position: int, env: Environment) -> Argument:
         return values[int(env.random() * len(values))]
 
     return changed
 
 
-def _nudge(low: int, high: int) -> Changer:
+def _nudge(low: int, high: int) -> _Changer:
     """Arithmetic near the present value, kept within the type."""
 
     def changed(call: Call, position: int, env: Environment) -> Argument:
@@ -119,17 +138,17 @@ def vary_text(call: Call, position: int, env: Environment) -> Argument:
     return TEXT_CHANGES[env.below(len(TEXT_CHANGES))](text, env)
 
 
-def changers_of(parameter: Any) -> tuple[Changer, ...]:
-    """The ways to change a parameter of its type."""
-    kind = parameter.type
+@cache
+def _changers(kind: Type, nullable: bool) -> tuple[_Changer, ...]:
+    """The ways to change an argument of a type."""
     if kind.is_integer:
         low, high = kind.range
         near = _nudge(low, high)
-        ways: tuple[Changer, ...] = (_boundary(dictionary.integers(kind)), _seen, near, near, _learned_number)
+        ways: tuple[_Changer, ...] = (_boundary(dictionary.integers(kind)), _seen, near, near, _learned_number)
     elif kind is Type.TEXT:
         ways = (_boundary(dictionary.TEXTS), _boundary(dictionary.TEXTS), _seen, vary_text, learned_text)
     elif kind in (Type.HANDLE, Type.POINTER):
         ways = (_boundary(dictionary.HANDLES),)
     else:
         ways = (_seen,)
-    return (*ways, _boundary((None,))) if parameter.nullable or parameter.pointer else ways
+    return (*ways, _boundary((None,))) if nullable else ways

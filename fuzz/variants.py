@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -20,6 +20,7 @@ import msgpack
 from fuzz import dictionary
 from fuzz.comparisons import Operands
 from fuzz.environment import Environment
+from fuzz.mutator import Mutator
 from recorder import native
 from recorder.calls import Argument, Call, Handle
 from recorder.contract import Contract, Level
@@ -100,9 +101,16 @@ class Made(NamedTuple):
 class Variants:
     """Makes variants for one engine's environment; `refresh` when that has learned something."""
 
-    def __init__(self, contract: Contract, environment: Environment, fragments: Fragments):
+    def __init__(
+        self,
+        contract: Contract,
+        environment: Environment,
+        tables: Mapping[Level, Sequence[Mutator]],
+        fragments: Fragments,
+    ):
         self._contract = contract
         self._environment = environment
+        self._tables = tables
         self._fragments = fragments
         self._core = native.core_of("fuzz").module
         self._pack = msgpack.Packer(autoreset=True).pack
@@ -142,7 +150,7 @@ class Variants:
         avoided = tuple(self._fragments[call._replace(thread=0, time_ns=0)] for call in avoid)
         if self._known is None:
             return self._handed_on(sources, avoided)
-        turns = bytes(_NUMBERS[m.name] for m in self._environment.tables[level] if m.name in _NUMBERS)
+        turns = bytes(_NUMBERS[m.name] for m in self._tables[level] if m.name in _NUMBERS)
         given = tuple((*source[:5], self._pairs(source.operands)) for source in sources)
         legal = level is Level.LENIENT
         _, packed, numbers, origins, calls, ends, used_count, used, slots, steps = self._core.variants(

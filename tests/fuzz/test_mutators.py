@@ -20,7 +20,8 @@ from fuzz import dictionary, generate
 from fuzz.engine import Engine
 from fuzz.environment import Environment
 from fuzz.field_mutators import FIELD
-from fuzz.mutators import MUTATORS, mutate
+from fuzz.mutators import MUTATORS, Drawing
+from fuzz.values import change, fresh_call
 from recorder.calls import Call
 from recorder.contract import Contract, Level, contract_of, fits, level_of
 from recorder.interface import Interface
@@ -42,6 +43,8 @@ OPERANDS = [
     ("Eq", "broken", "mended"),
     ("In", "[Inbox]", "[Sent]"),
 ]
+
+mutate = Drawing().mutate
 
 steady = functools.partial(settings, deadline=None, derandomize=True, database=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -443,7 +446,7 @@ def test_what_real_sessions_do_is_at_worst_lenient(name: str, seed: int, chance:
 
 def test_an_interface_without_a_contract_has_counters_by_its_types() -> None:
     env = Environment(contract_of(IMAPI_PROGRESS), [], Random(1))
-    base = [env.call(name) for name in env.names]
+    base = [fresh_call(name, env) for name in env.names]
     worked = set()
     for seed in range(300):
         env.seed(Random(seed))
@@ -494,8 +497,8 @@ class OneLine:
 def sequences_to(host: type, seed: int, family: bool) -> int:
     engine = Engine(object_target(host), [CORPUS[1]], seed=seed)
     if not family:
-        engine.environment.shares.base.update(dict.fromkeys(FIELD, 0))
-        engine.environment.weigh()
+        engine.drawing.shares.base.update(dict.fromkeys(FIELD, 0))
+        engine.drawing.weigh()
     played = 0
     for number in range(20):
         batch = engine.run(number, Level.LENIENT, 100)
@@ -540,7 +543,7 @@ def test_a_seed_gives_the_same_mutations(seed: int, chance: int, length: int) ->
         made = []
         for _ in range(4):
             env.used.clear()
-            made.append((mutate(base, env, Level.HOSTILE), [m.name for m in env.used]))
+            made.append((mutate(base, env, Level.HOSTILE), env.used[:]))
         return made
 
     assert run() == run()
@@ -558,20 +561,20 @@ def test_only_mutators_up_to_the_level_are_used_and_all_of_them_come() -> None:
         for _ in range(6000):
             env.used.clear()
             mutate(CORPUS[0], env, level)
-            used.update(m.name for m in env.used)
+            used.update(env.used)
         assert set(used) == {m.name for m in MUTATORS.values() if m.level <= level and m.share}
         assert used["change-argument"] > used["change-thread"] or level is Level.CONFORMING
 
 
 def test_shares_take_effect_when_weighed() -> None:
-    env = environment()
-    before = [m.name for m in env.tables[Level.LENIENT]].count("drop")
+    drawing = Drawing()
+    before = [m.name for m in drawing.tables[Level.LENIENT]].count("drop")
     for _ in range(30):
-        env.shares.earned(["drop"])
-    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") == before
-    env.weigh()
-    assert [m.name for m in env.tables[Level.LENIENT]].count("drop") > 2 * before
-    assert "call-after-end" not in [m.name for m in env.tables[Level.LENIENT]]
+        drawing.shares.earned(["drop"])
+    assert [m.name for m in drawing.tables[Level.LENIENT]].count("drop") == before
+    drawing.weigh()
+    assert [m.name for m in drawing.tables[Level.LENIENT]].count("drop") > 2 * before
+    assert "call-after-end" not in [m.name for m in drawing.tables[Level.LENIENT]]
 
 
 def test_a_changed_thread_is_announced() -> None:
@@ -591,7 +594,7 @@ def test_a_changed_thread_is_announced() -> None:
 def changes_of(position: int, line: str = 'Progress("Message 3 of 20", 7, 40)') -> frozenset[object]:
     env = environment()
     (call,) = calls(line)
-    return frozenset(env.change(call, position) for _ in range(6000))
+    return frozenset(change(call, position, env) for _ in range(6000))
 
 
 def test_an_argument_takes_boundaries_neighbours_and_what_was_seen_elsewhere() -> None:
@@ -630,9 +633,9 @@ def test_values_seen_are_learned_only_for_their_own_parameter() -> None:
     env = environment(corpus=[])
     env.learn(calls('Progress("only here", 123456, 654321)'))
     (call,) = calls('Progress("x", 1, 2)')
-    assert "only here" in {env.change(call, 0) for _ in range(200)}
-    assert 123456 in {env.change(call, 1) for _ in range(200)}
-    assert 123456 not in {env.change(call, 2) for _ in range(2000)}
+    assert "only here" in {change(call, 0, env) for _ in range(200)}
+    assert 123456 in {change(call, 1, env) for _ in range(200)}
+    assert 123456 not in {change(call, 2, env) for _ in range(2000)}
 
 
 def test_learning_is_bounded() -> None:

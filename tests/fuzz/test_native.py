@@ -82,8 +82,8 @@ def test_a_batch_is_the_engines_with_variants(
     made = batches()
     batch = played(made, 4, level, 16, 96)
     engine = Engine(load_target(f"{library('good_host')}:create"), SEEDS, seed=3)
-    engine.environment.shares.base["change-thread"] *= EACH  # which no variant has
-    engine.environment.weigh()
+    engine.drawing.shares.base["change-thread"] *= EACH  # which no variant has
+    engine.drawing.weigh()
     sources = [list(each) for _, each in engine.sequences(4, level, -(-SIZE // EACH))]
     there = in_list(lists[0])
     numbers = list(array("I", made._plan.made.numbers))

@@ -11,7 +11,7 @@ from sequences import CALLBACK, calls
 
 from fuzz import generate
 from fuzz.environment import Environment
-from fuzz.mutators import MUTATORS
+from fuzz.mutators import MUTATORS, Drawing
 from fuzz.variants import EACH, Made, Source, Variants
 from recorder.calls import Call, Handle
 from recorder.contract import Level, contract_of, fits, level_of
@@ -43,7 +43,7 @@ class Maker:
         self.sequences = [generate.sequence(self.contract, random, level, 3 + n % 12) for n in range(40)]
         self.environment = Environment(self.contract, self.sequences, random)
         self.environment.learn_values((31337, -5), ("known", "\ud800"))
-        self.variants = Variants(self.contract, self.environment, self.fragments)
+        self.variants = Variants(self.contract, self.environment, Drawing().tables, self.fragments)
 
     def make(self, seed: int = 7, avoid: tuple[Call, ...] = (), **about: object) -> Made:
         given = [
