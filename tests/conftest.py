@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import shutil
@@ -27,6 +28,13 @@ settings.load_profile("fixed")
 
 for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
     os.environ.pop(name, None)  # what is printed is the same wherever tests run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hundreds of tests start processes: under PYTHONDONTWRITEBYTECODE each would compile all it imports anew."""
+    if not hasattr(config, "workerinput"):  # once, and before xdist's workers start
+        for folder in ("recorder", "replayer", "fuzz", "tests/targets"):
+            compileall.compile_dir(TESTS.parent / folder, quiet=2)
 
 
 @pytest.fixture(scope="session")
