@@ -88,9 +88,9 @@ class Engine:
     """Runs batches on one target.
 
     `seeds` are sequences as `bases` gives them.  `coverage` is that of a Python target's code; `novelty` is asked
-    after each sequence how much new it has seen, in its place where there is none.  `slow`: see Screen.  `avoid`:
-    calls, as (method, arguments), that are not made.  `retained`: whether the hostile level calls on after the
-    last Release, too.
+    after each sequence how much new it has seen, in its place where there is none.  `slow`, `disabled`: see
+    Screen.  `avoid`: calls, as (method, arguments), that are not made.  `retained`: whether the hostile level
+    calls on after the last Release, too.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Engine:
         novelty: Callable[[], int] | None = None,
         journal: Journal | None = None,
         retained: bool = False,
+        disabled: Iterable[str] = (),
     ):
         self.target = target
         self.contract: Contract = contract_of(target.interface)
@@ -127,7 +128,7 @@ class Engine:
         self._reported: Counter[str] = Counter()
         self._at = (0, 0)  # the batch and its sequence that are played
         self._own: set[int] = set()  # hashes of sequences kept that this process has found itself
-        self.screen = Screen(target, slow)
+        self.screen = Screen(target, slow, disabled)
         self._observer = Observer(self.screen, self._protocol, coverage)
 
     @property

@@ -212,6 +212,7 @@ class Searcher:
             "seed": options.seed,
             "slow": options.slow,
             "retained": options.retained,
+            "disabled": sorted(options.disabled),
             "threads": options.threads,
             "cover": list(options.cover),
         }

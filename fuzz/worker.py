@@ -66,6 +66,7 @@ def job(config: dict[str, Any], journal: Journal) -> Callable[[Any], Any]:
         "coverage": coverage,
         "journal": journal,
         "retained": config["retained"],
+        "disabled": config["disabled"],
     }
     target, threads = load_target(config["spec"], interface), config["threads"]
     engine = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from recorder.trace import read_trace
 from replayer.isolation import Isolated
 from replayer.native_threads import can_step
 from replayer.player import Run
-from replayer.target import load_target
+from replayer.target import Instance, load_target
 
 SEEDS = [calls(*GOOD), calls('Error(E_FAIL, "one")', "Progress(NULL, 1, 2)", "Done(handle(1), E_FAIL)")]
 LOCK_ORDER = "targets.threads.lock_order:Host"
@@ -125,6 +126,28 @@ def test_a_program_is_played_once_for_all_its_schedules(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(made.screen, "scheduled", play)
     assert made.run(0, Level.HOSTILE, 36).done == len(played)
+
+
+def test_oracles_that_are_not_to_look_cost_nothing_and_see_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target("targets.threads.unlocked_pair:Host", CALLBACK)
+    instance, made = target.instance, itertools.count()
+
+    def counted() -> Instance:
+        next(made)
+        return instance()
+
+    monkeypatch.setattr(target, "instance", counted)
+
+    def search(*disabled: str) -> tuple[Batch, int]:
+        engine = ThreadEngine(target, [[*one] for one in SEEDS], threads=2, seed=0, disabled=disabled)
+        before = next(made)
+        return engine.run(1, Level.LENIENT, 60), next(made) - before - 1
+
+    judged, instances = search()
+    assert judged.suspects and instances > judged.done
+    bare, instances = search("lost-update", "linearizability")
+    assert not bare.suspects and instances == bare.done == judged.done
+    assert not search("linearizability")[0].suspects
 
 
 def test_switches_go_to_the_searching_process_and_back() -> None:
