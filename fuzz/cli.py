@@ -26,6 +26,7 @@ from fuzz.covering import cover
 from fuzz.keeping import Keeper
 from fuzz.known import entry_of
 from fuzz.libfuzzer import write_artifact
+from fuzz.limits_cli import memory_option, slow_option, timeout_option
 from fuzz.live import LiveProgress
 from fuzz.modes import Mode, Plan, plan_for
 from fuzz.pool import cores
@@ -138,19 +139,9 @@ class _Covered(click.types.StringParamType):
     help="Search on the workers of this Dask scheduler, tcp://host:8786 (pip install 'synctape[cluster]').",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(min=0),
-    default=2048,
-    show_default=True,
-    help="MiB for the target; 0: no limit.",
-)
-@click.option(
-    "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
-)
+@timeout_option
+@memory_option
+@slow_option
 @click.option("--disable", multiple=True, type=click.Choice(list(ORACLES)), help="An oracle that does not look.")
 @click.option(
     "--cover",

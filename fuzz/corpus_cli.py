@@ -15,6 +15,7 @@ from rich.progress import Progress
 from fuzz.buckets import make_folder
 from fuzz.coverage import why_not_covered
 from fuzz.features import Shower
+from fuzz.limits_cli import memory_option, timeout_option
 from fuzz.merge import Plan, distinct, keep, keep_apart, move_away, smallest
 from fuzz.merge import trim as trim_all
 from recorder.errors import SynctapeError
@@ -164,20 +165,8 @@ def _playing(command: _Command) -> _Command:
     """The options of a command that plays traces on a target."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="One JSON object."),
-        click.option(
-            "--memory",
-            type=click.IntRange(min=0),
-            default=2048,
-            show_default=True,
-            help="MiB for the target; 0: no limit.",
-        ),
-        click.option(
-            "--timeout",
-            type=click.FloatRange(min=0.01),
-            default=5.0,
-            show_default=True,
-            help="Seconds for a call.",
-        ),
+        memory_option,
+        timeout_option,
         click.option(
             "--cover",
             multiple=True,

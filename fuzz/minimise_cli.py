@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from fuzz.buckets import check_folder, finding_trace, make_folder, report_text, write_finding
+from fuzz.limits_cli import memory_option, slow_option, timeout_option
 from fuzz.minimise import minimise_trace
 from recorder.errors import SynctapeError
 from recorder.report_files import shown
@@ -24,19 +25,9 @@ __all__ = ["minimise"]
 @click.argument("trace", type=click.Path())
 @click.option("--target", required=True, help="package.module:factory or path/library.so:symbol.")
 @click.option("-o", "--output", required=True, type=click.Path(), help="Where the minimal trace is written.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0.01), default=5.0, show_default=True, help="Seconds for a call."
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(min=0),
-    default=2048,
-    show_default=True,
-    help="MiB for the target; 0: no limit.",
-)
-@click.option(
-    "--slow", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds that are too slow."
-)
+@timeout_option
+@memory_option
+@slow_option
 @click.option(
     "--max-tries", type=click.IntRange(min=1), default=5000, show_default=True, help="Sequences to play."
 )
