@@ -130,7 +130,7 @@ def report_text(found: Found, interface: Interface, spec: str, path: Path) -> st
         f"{finding.code} {shown(finding.message)}",
         "",
         f"place:      {finding.place or '(none in the target)'}",
-        f"method:     {finding.method}",
+        f"method:     {finding.method or '(none)'}",
         f"blame:      {finding.blame}",
         f"level:      {finding.level}",
         f"found:      {found.where}",

@@ -264,9 +264,8 @@ def _script(interface: Interface, answers: Iterable[str]) -> dict[str, list[int]
             raise click.UsageError(f"--answer {answer!r}: {method} is answered by COM, not by a script")
         try:
             script[method].append(hresult.parse(value))
-        except ValueError:
-            message = f"--answer {answer!r}: {value!r} is no HRESULT; write its name, or 0x and eight digits"
-            raise click.UsageError(message) from None
+        except ValueError as error:
+            raise click.UsageError(f"--answer {answer!r}: {error}") from None
     return dict(script)
 
 

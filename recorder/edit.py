@@ -253,7 +253,14 @@ class _Reader:
 
 
 _MISSING = object()
-_WORDS = {int: "an integer", str: "a text", list: "an array", dict: "an object", type(None): "null"}
+_WORDS = {
+    int: "an integer",
+    str: "a text",
+    bool: "true or false",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
 
 
 def _take(value: dict[str, Any], name: str, kinds: tuple[type, ...], default: Any = _MISSING) -> Any:

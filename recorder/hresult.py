@@ -209,7 +209,10 @@ def parse(text: str) -> int:
     if win32 := re.fullmatch(r"HRESULT_FROM_WIN32\((\d{1,5})\)", text):
         number = int(win32[1])
         return signed(0x80070000 | number & 0xFFFF) if number else 0
-    value = int(text, 0)
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text[:60]!r} is no HRESULT; write its name, or 0x and eight digits") from None
     if not -0x80000000 <= value <= 0xFFFFFFFF:
         raise ValueError(f"{text} is not a 32-bit HRESULT")
     return signed(value)

@@ -105,6 +105,8 @@ def _untagged(value: dict[str, Any]) -> Any:
                 return _UNTAG[key[1:]](content)
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{key} with {type(content).__name__} says nothing ({error})") from None
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
     return value
 
 
@@ -112,7 +114,7 @@ _UNTAG: Mapping[str, Callable[[Any], Any]] = {
     "bytes": bytes.fromhex,
     "float": lambda content: _float(_expected(str, content)),
     "handle": lambda content: Handle(_expected(int, content)),
-    "hresult": hresult.parse,
+    "hresult": lambda content: hresult.parse(_expected(str, content)),
     "int": lambda content: int(content, 16),
     "map": dict,
     "opaque": lambda content: Opaque(*(_expected(str, part) for part in content)),

@@ -45,10 +45,17 @@ _CHECKED_RECORDS = 1 << 12  # of a whole file, before its checksum is believed
 def describe_header(header: Header) -> dict[str, Any]:
     """The header as the map that a file carries; text that UTF-8 cannot hold is escaped.
 
-    Raises TraceError if it is larger than a trace holds.
+    Raises TraceError for what would not be read back: more than a trace holds, a number over 64 bits, a field of a
+    known name among the unknown ones.
     """
     fields = {name: getattr(header, name) for name in HEADER_FIELDS if name != "scheduled" or header.scheduled}
     described: dict[str, Any]
+    for name, value in fields.items():
+        if type(value) is int and not -(2**63) <= value < 2**64:
+            raise TraceError(f"header: {name} is a number over 64 bits")
+    for name in ("interface", *HEADER_FIELDS):
+        if name in header.extra:
+            raise TraceError(f"header: {name!r} is no field of another version; take it out of extra")
     try:
         described = _plain({"interface": header.interface.describe(), **fields, **header.extra})
     except ValueError as error:

@@ -78,10 +78,11 @@ def test_the_report_tells_of_flakiness_stack_threads_and_options(late: Found) ->
     odd.flaky, odd.options, odd.executions = True, ("--slow", "0.2"), 0
     assert odd.run is not None
     odd.run = replace(odd.run, stack='File "a.py", line 1\n')
+    odd.finding = replace(odd.finding, method="")
     text = report_text(odd, CALLBACK, SPEC, Path("it.tape"))
     assert "flaky:      it did not fail each time" in text
     assert "reproduce:  synctape replay it.tape --target targets.raises_after_done:Host --slow 0.2" in text
-    assert "found:      in batch 2" in text
+    assert "found:      in batch 2" in text and "method:     (none)" in text
     assert "Progress(NULL, 0, 1)   [thread 1]" in text
     assert text.endswith('Stack:\n    File "a.py", line 1\n')
 

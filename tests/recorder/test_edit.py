@@ -192,6 +192,14 @@ DONE = '{"kind": "call", "method": "Done", "args": [null, 0]'
             '{"kind": "call", "method": "Done", "args": [{"$handle": "x"}]}',
             "line 2: $handle with str says nothing",
         ),
+        (
+            '{"kind": "call", "method": "Done", "args": [null, {"$hresult": "E_NO"}]}',
+            "line 2: $hresult: 'E_NO' is no HRESULT; write its name",
+        ),
+        (
+            '{"kind": "call", "method": "Done", "args": [null, {"$hresult": 5}]}',
+            "line 2: $hresult with int says nothing (str expected)",
+        ),
         ('{"kind": "return", "number": 0, "outcome": {}}', "line 2: no call with number 0 is running"),
         (
             '{"kind": "record", "msgpack": "9103"}',
@@ -207,6 +215,23 @@ def test_mistakes_are_told_by_their_lines(tmp_path: Path, line: str, message: st
     result = invoke("edit", path, "-o", tmp_path / "a.tape")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"synctape: {path}: {message}")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "a.tape").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ('"scheduled": 1', "line 1: scheduled is 1; expected true or false"),
+        ('"pointer_size": 18446744073709551616', "header: pointer_size is a number over 64 bits"),
+        ('"extra": {"tick_ns": 0}', "header: 'tick_ns' is no field of another version"),
+    ],
+)
+def test_a_header_that_would_not_be_read_back_is_not_written(tmp_path: Path, field: str, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{HEAD[:-1]}, {field}}}\n{{"kind": "end"}}', "utf-8")
+    result = invoke("edit", path, "-o", tmp_path / "a.tape")
+    assert result.exit_code == 2 and message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "a.tape").exists()
 
