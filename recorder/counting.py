@@ -8,16 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recorder.calls import Call, Enter, Event, Outcome, OutcomeKind, Thread
 from recorder.contract import contract_of
-from recorder.figures import Statistics
+from recorder.figures import TEXTS, Statistics
 from recorder.interface import Interface, Method, Type
 from recorder.short import thread_name
 from recorder.text import outcome_text
 from recorder.trace_input import Source
 
-__all__ = ["SECONDS", "Count", "best_of", "is_plain", "named", "text_names"]
+__all__ = ["ANSWERS", "SECONDS", "Count", "best_of", "is_plain", "named", "text_names"]
 
 SECONDS = 256
 """So many seconds are looked at together for the busiest one: threads may write that much out of order."""
+
+ANSWERS = 1000
+"""So many kinds of answers are told apart, for the same reason as texts."""
 
 _TOP = 5
 _SECOND = 10**9
@@ -93,7 +96,7 @@ class Count:
                 given[0] += 1
                 if (value := args[position]) is None:
                     given[1] += 1
-                elif isinstance(value, str):
+                elif isinstance(value, str) and len(self.texts) < TEXTS:
                     self.texts.add(hash(value))
         if self.series and name == self.series.method:
             _, index, limit = self.contract.shape(call)
@@ -107,7 +110,11 @@ class Count:
         if len(self.slowest) < _TOP or elapsed_ns >= self.slowest[0][0]:
             _keep(self.slowest, elapsed_ns, number)
         if not is_plain(method, outcome):
-            self.found.answers[f"{name} {outcome_text(outcome, method)}"] += 1
+            answer = f"{name} {outcome_text(outcome, method)}"
+            if answer in self.found.answers or len(self.found.answers) < ANSWERS:
+                self.found.answers[answer] += 1
+            else:
+                self.found.other_answers += 1
 
 
 def is_plain(method: Method, outcome: Outcome) -> bool:

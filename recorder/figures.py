@@ -12,19 +12,24 @@ from recorder.progressions import Progressions
 from recorder.short import counted, rounded
 from recorder.text import escape
 
-__all__ = ["Statistics"]
+__all__ = ["TEXTS", "Statistics"]
+
+TEXTS = 100_000
+"""So many distinct texts are told apart, so that memory stays the same for any number of calls."""
 
 _SECOND = 10**9
+_ANSWERS = 20  # kinds of them that are named
 
 
 @dataclass
 class Statistics:
     """Figures of one trace.  Times in seconds; `gaps` are between the beginnings of two calls.
 
-    `texts` counts for each text parameter how often it was given and how often it was NULL.  `answers` counts
-    all but S_OK (a Python callback's None is one).  `slowest` and `gaps` are pairs of a call number and seconds.
-    `busiest` is the second since the start in which most calls began, and how many.  `of` is the number of all
-    calls, where only some were asked for.
+    `texts` counts for each text parameter how often it was given and how often it was NULL.  `distinct_texts` is
+    counted up to TEXTS, which stands for more, too.  `answers` counts all but S_OK (a Python callback's None is
+    one), `other_answers` those whose kinds were too many to tell apart.  `slowest` and `gaps` are pairs of a call
+    number and seconds.  `busiest` is the second since the start in which most calls began, and how many.  `of` is
+    the number of all calls, where only some were asked for.
     """
 
     calls: int = 0
@@ -34,6 +39,7 @@ class Statistics:
     methods: Counter[str] = field(default_factory=Counter)
     threads: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
+    other_answers: int = 0
     texts: dict[str, tuple[int, int]] = field(default_factory=dict)
     distinct_texts: int = 0
     slowest: list[tuple[int, float]] = field(default_factory=list)
@@ -71,8 +77,8 @@ class Statistics:
             ("calls", f"{self.calls}{of} in {self.seconds:.3f} s{rate}{running}"),
             ("methods", counted(self.methods)),
             ("threads", counted(self.threads)),
-            ("answers", f"other than S_OK: {counted(self.answers)}" if self.answers else "all S_OK"),
-            ("texts", f"{self.distinct_texts} distinct"),
+            ("answers", f"other than S_OK: {self._answers()}" if self.answers else "all S_OK"),
+            ("texts", f"{self.distinct_texts} distinct{' or more' * (self.distinct_texts == TEXTS)}"),
         ]
         for name, (calls, null) in self.texts.items():
             rows.append(("", f"{name} is NULL in {null} of {calls} calls ({null / calls:.0%})"))
@@ -97,6 +103,12 @@ class Statistics:
         if self.damage:
             rows.append(("damage", escape(str(self.damage))))
         return [(name, value or "none") for name, value in rows]
+
+    def _answers(self) -> str:
+        """The most frequent ones, and how many others there are."""
+        named = Counter(dict(self.answers.most_common(_ANSWERS)))
+        others = self.answers.total() + self.other_answers - named.total()
+        return counted(named) + f", others {others}" * (others > 0)
 
 
 def _short(seconds: float) -> str:

@@ -14,11 +14,11 @@ import msgpack
 
 from recorder.calls import Outcome, Thread, TraceDamage
 from recorder.contract import contract_of
-from recorder.counting import best_of, is_plain, named
+from recorder.counting import ANSWERS, best_of, is_plain, named
 from recorder.decoding import DECODE_ERRORS, Decoder, spelled_text
 from recorder.encoding import check_of
 from recorder.errors import TraceError
-from recorder.figures import Statistics
+from recorder.figures import TEXTS, Statistics
 from recorder.interface import Method, Type
 from recorder.native import core_of
 from recorder.progressions import Progression, Progressions
@@ -78,7 +78,8 @@ class _Tally:
         status, rest = _MORE, b""
         while status == _MORE and (data := self._file.read(_CHUNK)):
             data = rest + data
-            used, status = self._core.count(self._tally, data, self._define, self._text, self._answer)
+            text = self._text if len(self._texts) < TEXTS else None
+            used, status = self._core.count(self._tally, data, self._define, text, self._answer)
             self._crc = zlib.crc32(memoryview(data)[:used], self._crc)
             self._offset += used
             rest = data[used:]
@@ -116,13 +117,15 @@ class _Tally:
         method, outcome = self._interface.slots[slot], self._decoder.outcome(_unpacked(record))
         if not is_plain(method, outcome):
             self._answers[f"{method.name} {outcome_text(outcome, method)}"] += 1
-        return True
+        return len(self._answers) <= ANSWERS
 
     def _statistics(self, found: dict[str, Any], damage: TraceDamage | None) -> Statistics:
         slots = self._interface.slots
         answers = self._answers
         for slot, value, count in found["answers"]:
             answers[f"{slots[slot].name} {outcome_text(Outcome(value=value), slots[slot])}"] += count
+        if len(answers) > ANSWERS:
+            raise _Strange
         self._texts.update(hash(self._decoder.text(number)) for number in found["used"])
         return Statistics(
             calls=found["calls"],
@@ -138,7 +141,7 @@ class _Tally:
                 for position, parameter in enumerate(slots[n].inputs)
                 if calls and parameter.type is Type.TEXT
             },
-            distinct_texts=len(self._texts),
+            distinct_texts=min(len(self._texts), TEXTS),
             slowest=best_of((value, -number) for value, number in found["slowest"]),
             gaps=best_of((value, -number) for value, number in found["gaps"]),
             progressions=Progressions(

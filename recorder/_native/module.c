@@ -219,7 +219,13 @@ static int call_define(void *context, const uint8_t *record, size_t size) {
 }
 
 static int call_text(void *context, const uint8_t *data, size_t size, int units, int counts) {
-    PyObject *text = ((counting *)context)->text;
+    PyObject *text = ((counting *)context)->text, *decoded;
+    if (text == Py_None) {
+        if (units) return size % 2 == 0;
+        decoded = PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL);
+        Py_XDECREF(decoded);
+        return decoded != NULL;
+    }
     return taken(PyObject_CallFunction(text, "y#ii", (const char *)data, (Py_ssize_t)size, units, counts));
 }
 
@@ -288,7 +294,8 @@ failed:
 
 static const char count_doc[] =
     "count(tally, data, define, text, answer) -> (bytes of whole records, 0 more, 1 a zero, 2 the end record, 3 strange)\n\n"
-    "define(record), text(data, is UTF-16, counts), answer(slot, record) look at what is not counted here; false: strange";
+    "define(record), text(data, is UTF-16, counts), answer(slot, record) look at what is not counted here; false: strange;\n"
+    "with None for text, texts are only looked at to see that they are some";
 
 static PyObject *tally_count(PyObject *module, PyObject *args) {
     PyObject *capsule;

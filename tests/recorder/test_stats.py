@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import synctape
-from recorder import tally
+from recorder import counting, tally
+from recorder import figures as values
 from recorder.calls import (
     SYNC_EVENT,
     Call,
@@ -171,6 +172,27 @@ def test_without_the_core_the_command_says_the_same(tmp_path: Path, monkeypatch:
     assert "busiest     101 calls in the second from 0 s on" in shown
     assert "warning: " in shown
     assert "calls 0 to 29: 0 to 29 of 30 in 290 ms" in shown
+
+
+@compiled
+def test_only_so_many_texts_and_answers_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (counting, values, tally):
+        monkeypatch.setattr(module, "TEXTS", 100)
+    calls = [Call("Progress", (f"{'x' * 1500}{n}é", n, 700)) for n in range(700)]
+    path = write_trace(Trace.from_calls(calls, outcomes=[Outcome()] * 700), tmp_path / "run.tape")
+    found = statistics(TraceInput(path))
+    assert tallied(TraceInput(path)) == counted(path) == found
+    assert ("texts", "100 distinct or more") in found.rows()
+
+    raised = [Outcome(OutcomeKind.RAISED, None, 1, f"KeyError: {n // 2}") for n in range(700)]
+    path = write_trace(Trace.from_calls(calls, outcomes=raised), tmp_path / "raised.tape")
+    assert tallied(TraceInput(path)) == counted(path)
+    for module in (counting, tally):
+        monkeypatch.setattr(module, "ANSWERS", 300)
+    assert tallied(TraceInput(path)) is None
+    found = statistics(TraceInput(path))
+    assert (len(found.answers), found.other_answers) == (300, 100)
+    assert dict(found.rows())["answers"].endswith(" 2, others 660")
 
 
 def test_the_busiest_second_is_the_first_of_equal_ones(tmp_path: Path) -> None:
