@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType, TracebackType
 from typing import Any
 
+from replayer.adoption import adopt
 from replayer.scheduler import Task, running
 from replayer.target import Target
 
@@ -26,6 +27,7 @@ _real_lock = _thread.allocate_lock
 _real_rlock = threading.RLock
 _real_join = threading.Thread.join
 _real_is_alive = threading.Thread.is_alive
+_real_queue = queue.SimpleQueue
 _TASK = "_synctape_task"
 
 
@@ -239,6 +241,9 @@ _PLACES: list[tuple[ModuleType, str, Any]] = [
     if id(value) in _STAND_INS
 ]
 _adopted: dict[str, ModuleType] = {}
+_replaced: dict[
+    int, tuple[Any, Any]
+] = {}  # by id() of a lock or queue of a module: itself, and what stands for it
 _looked: list[
     tuple[Target, int]
 ] = []  # the target whose modules were looked for last, and how many there were in all
@@ -247,13 +252,13 @@ _looked: list[
 @contextlib.contextmanager
 def in_force(target: Target) -> Iterator[None]:
     """Have the stand-ins in force meanwhile, and from now on in the modules whose files are the target's own."""
-    _adopt(target)
     before = [(module, name, getattr(module, name)) for module, name, _ in _PLACES]
     join, alive = threading.Thread.join, threading.Thread.is_alive
     try:
         for module, name, value in _PLACES:
             setattr(module, name, value)
         threading.Thread.join, threading.Thread.is_alive = _join, _is_alive  # type: ignore[method-assign, assignment]
+        _adopt(target)
         yield
     finally:
         for module, name, value in before:
@@ -266,27 +271,29 @@ def _adopt(target: Target) -> None:
     if _looked and _looked[0][0] is target and _looked[0][1] == len(sys.modules):
         return
     _looked[:] = [(target, len(sys.modules))]
-    for name, module in list(sys.modules.items()):
-        if _adopted.get(name) is module or not target.owns(getattr(module, "__file__", None) or ""):
-            continue
-        _adopted[name] = module
-        _replace(module)
-        for value in list(vars(module).values()):
-            if isinstance(value, type) and value.__module__ == name:
-                _replace(value)
+    own = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if target.owns(getattr(module, "__file__", None) or "")
+    }
+    if added := {name: module for name, module in own.items() if _adopted.get(name) is not module}:
+        _adopted.update(added)
+        adopt(added.values(), {module.__name__ for module in own.values()}, _in_place_of)
 
 
-def _replace(owner: Any) -> None:
-    for name, value in list(vars(owner).items()):
-        if id(value) in _STAND_INS and _STAND_INS[id(value)][0] is value:
-            setattr(owner, name, _STAND_INS[id(value)][1])
-        elif isinstance(value, _LOCKS) and value.acquire(False):
-            value.release()
-            setattr(owner, name, Lock() if isinstance(value, _thread.LockType) else RLock())
-        elif type(value) is threading.Event:
-            _event(value)
-
-
-def _event(event: threading.Event) -> None:
-    """An event that is there before: nobody waits for it, so its lock can be another one."""
-    event._cond = threading.Condition(Lock())  # type: ignore[attr-defined, arg-type]
+def _in_place_of(value: Any) -> Any:
+    """What is to stand for a value from now on, None for nothing else."""
+    if id(value) in _STAND_INS and _STAND_INS[id(value)][0] is value:
+        return _STAND_INS[id(value)][1]
+    if id(value) in _replaced:
+        return _replaced[id(value)][1]
+    other: Lock | RLock | queue.SimpleQueue[Any]
+    if isinstance(value, _LOCKS) and value.acquire(False):
+        value.release()
+        other = Lock() if isinstance(value, _thread.LockType) else RLock()
+    elif type(value) is _real_queue and value.empty():
+        other = queue.SimpleQueue()
+    else:
+        return None
+    _replaced[id(value)] = value, other
+    return other

@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,6 +21,23 @@ from replayer.target import object_target
 
 CONCURRENT = PlayOptions(concurrent=True, skip=("linearizability", "lost-update"))  # which would play again
 MODULE_LOCK = threading.Lock()
+AGAIN = {"the same": [MODULE_LOCK]}
+SEEN = threading.Condition(MODULE_LOCK)
+
+
+@dataclass
+class Guarded:
+    lock: Any = field(default_factory=threading.Lock)
+
+
+GUARDED = Guarded()
+
+
+def closed_over(lock: Any) -> Callable[[], Any]:
+    return lambda: lock
+
+
+in_closure = closed_over(threading.Lock())
 
 
 def first(thread: int, *switches: int) -> Call:
@@ -299,6 +318,44 @@ def test_a_lock_of_the_module_is_known_too() -> None:
         assert Shared.made.count == 2
     assert MODULE_LOCK.acquire(timeout=1)
     MODULE_LOCK.release()
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (lambda host: MODULE_LOCK, lambda host: SEEN),
+        (lambda host: SEEN, lambda host: AGAIN["the same"][0]),
+        (lambda host: GUARDED.lock, lambda host: GUARDED.lock),
+        (lambda host: host.guarded.lock, lambda host: host.guarded.lock),
+        (lambda host: in_closure(), lambda host: in_closure()),
+    ],
+    ids=["and a condition on it", "in a container", "in an instance", "that a dataclass makes", "in a closure"],
+)
+def test_a_lock_of_the_module_is_one_wherever_it_lies(
+    one: Callable[[Any], Any], other: Callable[[Any], Any]
+) -> None:
+    class Shared(Host):
+        def __init__(self) -> None:
+            super().__init__()
+            self.guarded = Guarded()
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> int:
+            with one(self):
+                self.count += 1
+            return 0
+
+        def Error(self, result: int, text: str | None) -> int:
+            with other(self):
+                self.count += 1
+            return 0
+
+    blocked = 0
+    for switch in range(1, 7):
+        played = run(Shared, first(0, switch), second(1))
+        assert not played.observations
+        assert Shared.made.count == 2
+        blocked += any(over.why == "blocked" for over in played.schedule)
+    assert blocked
 
 
 def test_a_call_is_made_inside_another_where_the_target_calls_out() -> None:
