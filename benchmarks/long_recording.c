@@ -2,35 +2,12 @@
  *
  * One line a tenth: KiB that are resident, KiB of them that are no file's.
  */
+#include "callback.h"
 #include "synctape_record.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct callback callback;
-struct callback {
-    const struct entries {
-        int32_t (*QueryInterface)(callback *, const void *, void **);
-        uint32_t (*AddRef)(callback *);
-        uint32_t (*Release)(callback *);
-        int32_t (*Progress)(callback *, const uint16_t *, uint32_t, uint32_t);
-        int32_t (*Error)(callback *, int32_t, const uint16_t *);
-        int32_t (*Done)(callback *, void *, int32_t);
-    } *vtable;
-};
-
-static uint32_t counted(callback *self) {
-    (void)self;
-    return 1;
-}
-
-static int32_t Progress(callback *self, const uint16_t *text, uint32_t index, uint32_t max) {
-    (void)self, (void)text, (void)index, (void)max;
-    return 0;
-}
-
-static const struct entries HOST = {NULL, counted, counted, Progress, NULL, NULL};
 
 static void tell(void) {
     char line[128];
@@ -47,7 +24,7 @@ static void tell(void) {
 
 int main(int argc, char **argv) {
     static uint16_t texts[100000][16];
-    callback host = {&HOST}, *recorded;
+    callback host = {&HOST, NULL}, *recorded;
     synctape_options options;
     uint64_t calls, call;
     unsigned n, at;

@@ -37,8 +37,8 @@ _KEPT = re.compile(
     r"|%[-+#0-9.*]*(?:hh?|ll?|[Lqjzt])?[A-Za-z]|%[-+ #0-9.*]*[A-Za-z])"  # a conversion, as printf takes it
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ASCII_WORD = re.compile("[A-Za-z0-9]+")
-_ASCII_WORD_WITH_LETTERS = re.compile("[0-9]*[A-Za-z][A-Za-z0-9]*")
+_ASCII_WORD = re.compile("([A-Za-z0-9]+)")
+_ASCII_WORD_WITH_LETTERS = re.compile("([0-9]*[A-Za-z][A-Za-z0-9]*)")
 
 _LARGE_BLOCKS = (  # a few letters of the same 256 would tell too much where there are thousands
     range(0x3400, 0x4DC0),
@@ -67,7 +67,7 @@ class Pseudonyms:
 
     def text(self, text: str) -> str:
         """The text with other words.  Surrogates that stand side by side are the character that they are."""
-        if _SURROGATE.search(text):
+        if not text.isascii() and _SURROGATE.search(text):
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         if "%" not in text and "\x1b" not in text and "\x9b" not in text:
             return self._words(text)
@@ -86,7 +86,9 @@ class Pseudonyms:
     def _words(self, text: str) -> str:
         if text.isascii():
             words = _ASCII_WORD if self.digits else _ASCII_WORD_WITH_LETTERS
-            return words.sub(lambda found: self._pseudonym(found[0]), text)
+            pieces = words.split(text)
+            pieces[1::2] = map(self._short_word if len(text) <= _LONGEST_CACHED else self._pseudonym, pieces[1::2])
+            return "".join(pieces)
         return "".join(self._pseudonym(part) if is_word else part for is_word, part in _parts(text))
 
     def _pseudonym(self, word: str) -> str:
