@@ -12,7 +12,6 @@ import enum
 import functools
 import gc
 import itertools
-import queue
 import sys
 import threading
 import time
@@ -39,7 +38,7 @@ from recorder.contract import contract_of, fits
 from recorder.endings import fault_text, give_in
 from recorder.interface import Method, Parameter, Type
 from recorder.writer import storable
-from replayer.activation import Apartment
+from replayer.call_threads import CallThreads
 from replayer.compiled import Compiled, open_compiled
 from replayer.concurrent import Concurrent, NoPythonObjectError, play_concurrently
 from replayer.guards import Guard, GuardedTexts
@@ -70,7 +69,6 @@ class Journal(Protocol):
     def note(self, a: int, b: int) -> None: ...
 
 
-_WAIT_SECONDS = 0.5
 _NOTE_SECONDS = 0.1  # well below any sandbox's timeout
 
 
@@ -312,17 +310,17 @@ class _Session:
         apartment = instance.apartment
         alone = apartment is not None and apartment.is_single  # then this thread, which made it, makes all calls
         numbers = {0} if alone else {c.thread for c in calls}
-        with _Lanes(numbers, self.options.main_thread or alone) as lanes, lanes.inside(apartment):
+        with CallThreads(numbers, self.options.main_thread or alone) as threads, threads.inside(apartment):
             if order is not None:
-                ordered = self._make_in_order(instance, calls, order, lanes)
-            elif len(lanes) <= 1:
-                lanes.run(min(numbers, default=0), lambda: self._make_all(instance, calls, outcomes))
+                ordered = self._make_in_order(instance, calls, order, threads)
+            elif len(threads) <= 1:
+                threads.run(min(numbers, default=0), lambda: self._make_all(instance, calls, outcomes))
             else:
                 for call in calls:
-                    lanes.run(call.thread, functools.partial(self._make_all, instance, (call,), outcomes))
+                    threads.run(call.thread, functools.partial(self._make_all, instance, (call,), outcomes))
             self._note(Phase.ENDING, max(len(calls) - 1, 0))
             if self.options.join_seconds:
-                self._join(lanes)
+                self._join(threads)
         self._end(instance, calls, custody)
         return outcomes if ordered is None else ordered
 
@@ -545,9 +543,9 @@ class _Session:
                 self._came(instance, calls[done], self._make(instance, calls[done]), outcomes)
 
     def _make_in_order(
-        self, instance: Instance, calls: tuple[Call, ...], order: Order, lanes: _Lanes
+        self, instance: Instance, calls: tuple[Call, ...], order: Order, threads: CallThreads
     ) -> Sequence[Outcome | None]:
-        if len(order.programs) > len(lanes):
+        if len(order.programs) > len(threads):
             self._told("the object's apartment has one thread, on which calls of several cannot overlap")
             return [_OUT_OF_ORDER] * len(calls)
         making = _Making(self, calls)
@@ -555,7 +553,7 @@ class _Session:
         ordered = InOrder(calls, order, making, Threads(self.options.patience, together=not self.options.pace))
         with occasions(instance, ordered.called_out), making:
             try:
-                lanes.run_together(
+                threads.run_together(
                     [functools.partial(ordered.program, thread) for thread in sorted(order.programs)]
                 )
             except BaseException:
@@ -708,10 +706,10 @@ class _Session:
                     given = self._given_last.get(token, number)
                     self.observations.append(Observation("handle", given, f"handle {token} {what}"))
 
-    def _join(self, lanes: _Lanes) -> None:
+    def _join(self, call_threads: CallThreads) -> None:
         """Wait a moment for threads that the target started, so that what they raise belongs to this sequence."""
         deadline = time.monotonic() + self.options.join_seconds
-        for thread in set(threading.enumerate()) - self._before - lanes.threads:
+        for thread in set(threading.enumerate()) - self._before - call_threads.real:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _end(self, instance: Instance, calls: tuple[Call, ...], custody: Custody | None) -> None:
@@ -862,95 +860,3 @@ class _Making:
 
     def note(self, passed: int, number: int) -> None:
         self._session._note(Phase.ORDERED + passed, number)
-
-
-class _Lanes:
-    """A thread for each thread number; work is handed over and waited for."""
-
-    def __init__(self, numbers: set[int], main_thread: bool):
-        numbers = numbers or {0}
-        here = min(numbers) if main_thread else None
-        self._lanes = {number: None if number == here else _Lane(number) for number in numbers}
-        self.threads = {lane.thread for lane in self._lanes.values() if lane}
-
-    def __len__(self) -> int:
-        return len(self._lanes)
-
-    def __enter__(self) -> _Lanes:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        """End the threads; on an exception (Ctrl-C) without waiting for a call that may never come back."""
-        for lane in self._lanes.values():
-            if lane:
-                lane.stop(wait=kind is None)
-
-    @contextmanager
-    def inside(self, apartment: Apartment | None) -> Iterator[None]:
-        """Have all threads in an apartment meanwhile."""
-        if apartment is None:
-            yield
-            return
-        for number in self._lanes:
-            self.run(number, apartment.enter)
-        yield
-        for number, lane in self._lanes.items():
-            if lane:  # our own thread stays: it made the object
-                self.run(number, apartment.leave)
-
-    def run(self, number: int, work: Callable[[], object]) -> None:
-        lane = self._lanes[number]
-        if lane:
-            lane.run(work)
-        else:
-            work()
-
-    def run_together(self, works: Sequence[Callable[[], object]]) -> None:
-        """Run these at the same time, one for each lane in the order of their numbers; wait for all."""
-        lanes = [self._lanes[number] for number in sorted(self._lanes)]
-        for lane, work in zip(lanes, works, strict=True):
-            if lane:
-                lane.begin(work)
-        for lane, work in zip(lanes, works, strict=True):
-            if not lane:
-                work()
-        for lane in filter(None, lanes):
-            lane.wait()
-
-
-class _Lane:
-    def __init__(self, number: int):
-        self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._loop, name=f"synctape-{number}", daemon=True)
-        self.thread.start()
-
-    def _loop(self) -> None:
-        while (work := self._work.get()) is not None:
-            try:
-                work()
-            except BaseException as error:  # our own mistake, not the target's: tell the caller
-                self._done.put(error)
-            else:
-                self._done.put(None)
-
-    def run(self, work: Callable[[], object]) -> None:
-        self.begin(work)
-        self.wait()
-
-    def begin(self, work: Callable[[], object]) -> None:
-        self._work.put(work)
-
-    def wait(self) -> None:
-        """Until the work has been done."""
-        while True:
-            with suppress(queue.Empty):  # no wait is endless: a signal just before it would not end it
-                error = self._done.get(timeout=_WAIT_SECONDS)
-                break
-        if error is not None:
-            raise error
-
-    def stop(self, *, wait: bool) -> None:
-        self._work.put(None)
-        if wait:
-            self.thread.join()
