@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fuzz.schedules import is_scheduled
 from recorder import provenance
 from recorder.calls import Call, Header, Trace
 from recorder.contract import Level
@@ -46,7 +45,7 @@ class Found:
     bucket was hit in all, as far as screening let it through.  It failed in `failed` of `tries` when it was played
     again, and is flaky if that is not each time.  `options` are what `synctape replay` must be told to see it.
     `known`: it was found before this campaign was gone on with.  `scheduled`: its calls run at the same time, as
-    their threads and switches say.
+    their threads and switches say; `alone`: those of the minimal sequence show it one after the other, too.
     """
 
     finding: Finding
@@ -63,11 +62,17 @@ class Found:
     run: Run | None = None
     options: tuple[str, ...] = ()
     scheduled: bool = False
+    alone: bool = False
+
+    @property
+    def needs_schedule(self) -> bool:
+        """Whether the minimal sequence has to be played as a scheduled one."""
+        return self.scheduled and not self.alone
 
     def trace(self, header: Header, *, original: bool = False) -> Trace:
         """Its sequence under such a header."""
-        calls = self.original if original else self.calls
-        return Trace.from_calls(calls, replace(header, scheduled=self.scheduled and is_scheduled(calls)))
+        calls, scheduled = (self.original, self.scheduled) if original else (self.calls, self.needs_schedule)
+        return Trace.from_calls(calls, replace(header, scheduled=scheduled))
 
     @property
     def stack(self) -> str:
@@ -224,6 +229,7 @@ def read_finding(path: Path) -> Found:
             tries=int(kept.get("tries", 0)),
             options=tuple(map(str, kept.get("options", ()))),
             scheduled=original.header.scheduled,
+            alone=original.header.scheduled and not trace.header.scheduled,
         )
     except (TypeError, KeyError, ValueError):
         raise TraceError("was not kept for a finding", path=path) from None

@@ -16,7 +16,7 @@ from fuzz.buckets import Found
 from fuzz.minimise_schedule import Tried, minimise_schedule
 from fuzz.recorded_order import of_bucket, without_order
 from fuzz.scheduled import Scheduled
-from fuzz.schedules import steps_in_order
+from fuzz.schedules import is_scheduled, steps_in_order
 from fuzz.simpler import is_result, simpler, simplest
 from recorder.calls import Argument, Call, Trace
 from recorder.contract import contract_of, fits
@@ -28,7 +28,7 @@ from replayer.player import Run
 from replayer.scaling import SCALING, longest_text
 from replayer.target import TargetError
 
-__all__ = ["Minimised", "minimise", "minimise_finding", "minimise_trace", "moment_of", "simpler"]
+__all__ = ["Minimised", "minimise", "minimise_finding", "minimise_trace", "moment_of", "shows_alone", "simpler"]
 
 Fails = Callable[[list[Call]], bool]
 Told = Callable[[Finding, list[Call], Run], None]
@@ -185,15 +185,25 @@ def minimise_trace(
         )
         run = player.play(minimal)
         again = [f for f in judge.findings(run) if f.bucket == finding.bucket]
+        alone = scheduled and shows_alone(isolated, judge, finding, minimal, moment_of(limits.timeout))
     others.pop(finding.bucket)
     shown = again[0] if again else finding
-    found = Found(shown, minimal, calls, 0.0, 0, origin, flaky=not again, run=run, scheduled=scheduled)
+    found = Found(
+        shown, minimal, calls, 0.0, 0, origin, flaky=not again, run=run, scheduled=scheduled, alone=alone
+    )
     return Minimised(found, list(others.values()))
 
 
 def moment_of(timeout: float) -> float:
     """Seconds to see a known hang again: what does not hang takes milliseconds."""
     return min(timeout, max(0.25, timeout / 20))
+
+
+def shows_alone(player: Player, judge: Judge, finding: Finding, calls: list[Call], timeout: float) -> bool:
+    """Whether scheduled calls that have no threads and switches left show the same one after the other."""
+    if is_scheduled(calls):
+        return False
+    return of_bucket(finding.bucket, judge.findings(player.play(calls, timeout=timeout))) is not None
 
 
 def _kept_for(findings: list[Finding], trace: Trace) -> Finding:

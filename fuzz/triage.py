@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fuzz.buckets import Found
-from fuzz.minimise import minimise_finding, moment_of
+from fuzz.minimise import minimise_finding, moment_of, shows_alone
 from fuzz.progress import CampaignOptions, Progress
 from fuzz.recorded_order import without_order
 from fuzz.scheduled import Scheduled, scheduled_trace
@@ -104,7 +104,7 @@ class Triage:
 
     def known(self, found: Found) -> bool:
         """Take over a failure of before, if it still fails; whether it does."""
-        player = self._player_for(found.finding, scheduled=found.scheduled)
+        player = self._player_for(found.finding, scheduled=found.needs_schedule)
         for _ in range(self._options.tries if found.flaky else 2):
             run = player.play(found.calls)
             if any(finding.bucket == found.finding.bucket for finding in self._judge.findings(run)):
@@ -226,6 +226,9 @@ class Triage:
             failure, found = lower, self._found(lower)
         if not found.failed and found.calls != found.original:
             self._put_back(found, failure)
+        if found.scheduled:
+            player = self._player_for(found.finding, scheduled=False)
+            found.alone = shows_alone(player, self._judge, found.finding, found.calls, self._moment)
         self._learn(found, failure)
         self._kept(found)
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from sequences import CALLBACK, GOOD, calls
 
-from fuzz.buckets import finding_trace, read_finding
+from fuzz.buckets import finding_trace, read_finding, write_finding
 from fuzz.campaign import Campaign
 from fuzz.cli import fuzz
 from fuzz.engine import Batch
@@ -27,6 +27,7 @@ from recorder.provenance import digest
 from recorder.trace import read_trace
 from replayer.isolation import Isolated
 from replayer.native_threads import can_step
+from replayer.oracles import Judge
 from replayer.player import Run
 from replayer.target import Instance, load_target
 
@@ -199,6 +200,22 @@ def test_a_scheduled_trace_is_minimised() -> None:
     assert made.finding.code == "X14" and not made.flaky
     assert (len(made.calls), threads_of(made.calls), changes(made.calls)) == (2, [0, 1], 1)
     assert len(made.original) == 4 and finding_trace(made, CALLBACK, LOCK_ORDER).header.scheduled
+
+
+@pytest.mark.parametrize(("spec", "code", "scheduled"), [("waits", "X14", True), ("two_bugs", "X3", False)])
+def test_what_is_kept_shows_again_though_one_thread_is_left(
+    spec: str, code: str, scheduled: bool, tmp_path: Path
+) -> None:
+    error, done, progress = calls('Error(S_OK, "")', "Done(NULL, S_OK)", "Progress(NULL, 3, 1)")
+    schedule = [error, progress._replace(thread=1, switches=(1,)), done]
+    made = minimise_trace(Trace.from_calls(schedule, Header(scheduled=True)), f"targets.{spec}:Host").found
+    path = write_finding(made, tmp_path, CALLBACK, f"targets.{spec}:Host")
+    trace = read_trace(path)
+
+    assert made.finding.code == code and not is_scheduled(made.calls)
+    assert (trace.header.scheduled, read_finding(path).needs_schedule) == (scheduled, scheduled)
+    with Isolated(f"targets.{spec}:Host", CALLBACK) as player:
+        assert code in {finding.code for finding in Judge.of(trace).findings(player.play(trace))}
 
 
 @pytest.mark.slow
