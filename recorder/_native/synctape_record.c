@@ -21,6 +21,7 @@
 #endif
 #include <windows.h>
 #else
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -466,6 +467,28 @@ static int file_delete(const char *path) {
 
 static void folder_sync(const char *path) { (void)path; }
 
+/* Whether there is a file in the folder (a path up to its last separator) whose name is like this. */
+static int folder_has(const char *folder, int (*like)(const void *, const char *), const void *what) {
+    size_t length = strlen(folder);
+    char *pattern = malloc(length + 2), name[4 * MAX_PATH];
+    WCHAR *wide;
+    WIN32_FIND_DATAW entry;
+    HANDLE search;
+    int found = 0;
+    if (!pattern) return 0;
+    copy_text(copy_text(pattern, length + 2, folder), 2, "*");
+    wide = wide_path(pattern);
+    search = wide ? FindFirstFileW(wide, &entry) : INVALID_HANDLE_VALUE;
+    free(wide);
+    free(pattern);
+    if (search == INVALID_HANDLE_VALUE) return 0;
+    do
+        if (WideCharToMultiByte(CP_UTF8, 0, entry.cFileName, -1, name, sizeof name, NULL, NULL)) found = like(what, name);
+    while (!found && FindNextFileW(search, &entry));
+    FindClose(search);
+    return found;
+}
+
 typedef HANDLE duplicate;
 
 /* What hands the file to the disk while others go on writing it. */
@@ -575,6 +598,16 @@ static void folder_sync(const char *path) {
     if (descriptor < 0) return;
     fsync(descriptor);
     close(descriptor);
+}
+
+static int folder_has(const char *folder, int (*like)(const void *, const char *), const void *what) {
+    DIR *entries = opendir(*folder ? folder : ".");
+    const struct dirent *entry;
+    int found = 0;
+    if (!entries) return 0;
+    while (!found && (entry = readdir(entries))) found = like(what, entry->d_name);
+    closedir(entries);
+    return found;
 }
 
 typedef int duplicate;
@@ -1109,23 +1142,61 @@ static word scalar_at(int kind, word address) {
 
 /* --- several files ------------------------------------------------------------------------------------------- */
 
-/* The name of a file: run.0001.tape for run.tape.  There is room for 16 bytes more than the recording's path has. */
-static void part_path(const recording *r, uint32_t number, char *path) {
-    const char *name = r->path, *at, *suffix = NULL;
-    size_t length;
-    for (at = r->path; *at; at++)
+/* A recording's path in its parts: run.0001.tape stands for run.tape. */
+typedef struct split {
+    const char *name;   /* without the folder */
+    size_t stem;        /* bytes of the name before the number */
+    const char *suffix; /* may be empty */
+} split;
+
+static split split_path(const char *path) {
+    split parts;
+    const char *at, *suffix = NULL;
+    parts.name = path;
+    for (at = path; *at; at++)
         if (*at == '/'
 #ifdef _WIN32
             || *at == '\\' || *at == ':'
 #endif
         )
-            name = at + 1;
-    for (at = name; *at; at++)
-        if (*at == '.' && at > name && at[1]) suffix = at;
-    length = suffix ? (size_t)(suffix - r->path) : strlen(r->path);
+            parts.name = at + 1;
+    for (at = parts.name; *at; at++)
+        if (*at == '.' && at > parts.name && at[1]) suffix = at;
+    parts.suffix = suffix ? suffix : at;
+    parts.stem = (size_t)(parts.suffix - parts.name);
+    return parts;
+}
+
+/* The name of a file.  There is room for 16 bytes more than the recording's path has. */
+static void part_path(const recording *r, uint32_t number, char *path) {
+    split parts = split_path(r->path);
+    size_t length = (size_t)(parts.suffix - r->path);
     memcpy(path, r->path, length);
     snprintf(path + length, 16, ".%04lu", (unsigned long)number);
-    if (suffix) strcat(path, suffix);
+    strcat(path, parts.suffix);
+}
+
+/* Whether a file of this name is one of the recording's. */
+static int is_part(const void *what, const char *name) {
+    const split *parts = what;
+    const char *digits = name + parts->stem + 1;
+    size_t count;
+    if (strncmp(name, parts->name, parts->stem) || name[parts->stem] != '.') return 0;
+    count = strspn(digits, "0123456789");
+    return count >= 4 && !strcmp(digits + count, parts->suffix);
+}
+
+/* Whether there are files of another recording to the same path. */
+static int is_taken(const recording *r) {
+    split parts = split_path(r->path);
+    size_t length = (size_t)(parts.name - r->path);
+    char *folder = malloc(length + 1);
+    int taken;
+    if (!folder) return 0;
+    copy_text(folder, length + 1, r->path);
+    taken = folder_has(folder, is_part, &parts);
+    free(folder);
+    return taken;
 }
 
 static int is_due(const part *p) {
@@ -2107,7 +2178,7 @@ static const char *take_bounds(recording *r, const char *path, const synctape_op
     if (!r->path) return NO_MEMORY;
     copy_text(r->path, strlen(path) + 1, path);
     make_id(r);
-    return NULL;
+    return is_taken(r) ? EXISTS : NULL;
 }
 
 static void *refuse(recording *r, char *problem, const char *before, const char *reason) {

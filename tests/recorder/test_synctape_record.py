@@ -385,17 +385,26 @@ def test_names_of_files(
     assert indices(read_trace(tmp_path / first)) == [0, 1, 2]
 
 
-def test_a_file_of_another_recording_is_left(path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["run.0001.tape", "run.0219.tape", "run.12345.tape"])
+def test_a_file_of_another_recording_is_left(
+    path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Also one that this recording would come to late: both would be read as one trace."""
     monkeypatch.setenv("SYNCTAPE_SIZE", LEAST)
-    first, third = path.with_name("run.0001.tape"), path.with_name("run.0003.tape")
-    first.write_bytes(b"mine")
+    path.with_name(name).write_bytes(b"mine")
     assert run(program, "few", path, 3).returncode == 7
-    first.rename(third)
-    done = run(program, "full", path)
-    assert (done.returncode, done.stdout) == (0, "200000\n")
-    assert third.read_bytes() == b"mine"
-    trace = read_trace(path.with_name("run.0002.tape"))
-    assert trace.damage and trace.damage.reason == "recording stopped: exists already; it is left as it is"
+    assert [there.name for there in path.parent.iterdir()] == [name]
+    assert path.with_name(name).read_bytes() == b"mine"
+
+
+def test_files_that_only_look_like_those_of_a_recording(
+    path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNCTAPE_SIZE", LEAST)
+    for name in ("run.1.tape", "run.0001.tape.old", "run.0001", "run_0001.tape", "a.run.0001.tape", "run.tape"):
+        path.with_name(name).write_bytes(b"mine")
+    assert run(program, "few", path, 3).returncode == 0
+    assert numbers(path) == [1]
 
 
 def test_too_little_for_several_files(path: Path, program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
