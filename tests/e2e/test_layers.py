@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -17,8 +18,18 @@ MODULES = [*sorted(p for floor in FLOORS[:3] for p in (ROOT / floor).rglob("*.py
 NAMES = [str(p.relative_to(ROOT)) for p in MODULES]
 
 
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -33,7 +44,7 @@ def test_imports_go_down_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_libraries_stay_where_they_belong(path: Path) -> None:
-    floor, name, found = path.relative_to(ROOT).parts[0], path.name, set(imports(path))
+    floor, name, found = path.relative_to(ROOT).parts[0], path.name, imports(path)
     assert "hypothesis" not in found or floor == "fuzz"
     assert "click" not in found or name.endswith("cli.py") or name in ("synctape.py", "demo.py")
     assert "pytest" not in found or name in ("pytest_plugin.py", "strategies.py")
@@ -42,7 +53,7 @@ def test_libraries_stay_where_they_belong(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_each_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert ast.get_docstring(parsed(path))
 
 
 @pytest.mark.parametrize(
@@ -72,37 +83,27 @@ def test_what_starts_fast_imports_little(statement: str, unwanted: tuple[str, ..
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "record",
-        "show",
-        "check",
-        "diff",
-        "trim",
-        "edit",
-        "redact",
-        "watch",
-        "replay",
-        "export",
-        "explain",
-        "fuzz",
-        "minimise",
-        "corpus",
-        "report",
-    ],
-)
-def test_no_command_waits_for_hypothesis(command: str) -> None:
+def test_no_command_waits_for_hypothesis() -> None:
     """It costs as much as fifteen bare interpreters to import; only tests need it."""
+    commands = ["record", "show", "check", "diff", "trim", "edit", "redact", "watch"]
+    commands += ["replay", "export", "explain", "fuzz", "minimise", "corpus", "report"]
     check = (
-        f"import sys, contextlib, synctape; sys.argv = ['synctape', {command!r}, '--help']\n"
-        "with contextlib.suppress(SystemExit): synctape.main()\n"
-        "print([m for m in ('hypothesis', 'pytest') if m in sys.modules])"
+        "import sys, synctape\n"
+        "for command in sys.argv[1:]:\n"
+        "    synctape.main([command, '--help'], standalone_mode=False)\n"
+        "    print('loaded:', command, [m for m in ('hypothesis', 'pytest') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", check, *commands],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
-    assert done.stdout.startswith("Usage: ") and done.stdout.splitlines()[-1] == "[]"
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("Usage: ") for line in lines) == len(commands)
+    assert [line for line in lines if line.startswith("loaded: ")] == [f"loaded: {name} []" for name in commands]
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
@@ -111,9 +112,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
     for path in MODULES:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         graph[name] = {
-            node.module
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.ImportFrom) and node.module
+            node.module for node in parsed(path).body if isinstance(node, ast.ImportFrom) and node.module
         }
     done: set[str] = set()
 
