@@ -46,7 +46,8 @@ SEEDS = [
 
 
 def engine(factory: Callable[[], Any] = clean.Host, seeds: list[list[Call]] = SEEDS, **options: Any) -> Engine:
-    return Engine(object_target(factory), [list(calls) for calls in seeds], **options)
+    seeds = [list(calls) for calls in seeds]
+    return Engine(object_target(factory), seeds, **{"slow": 60, **options})  # a busy machine is no trouble
 
 
 def sequences(made: Engine, number: int, level: Level, size: int = 200) -> list[list[Call]]:

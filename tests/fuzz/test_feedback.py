@@ -63,7 +63,7 @@ def deep() -> Iterator[tuple[ModuleType, Any]]:
 def test_bugs_are_found_that_only_feedback_leads_to(deep: tuple[ModuleType, Any], host: str, most: int) -> None:
     module, coverage = deep
     seeds = [generate.conforming(CONTRACT, Random(seed), 12) for seed in range(4)]
-    engine = Engine(object_target(getattr(module, host)), seeds, seed=1, coverage=coverage)
+    engine = Engine(object_target(getattr(module, host)), seeds, seed=1, slow=60, coverage=coverage)
     wanted = module.BUGS[host].__name__
     levels = itertools.cycle((Level.HOSTILE, Level.LENIENT))
     for number, level in zip(range(most // 250), levels, strict=False):
