@@ -170,7 +170,8 @@ def test_an_answer_that_changes() -> None:
     last = Identity(changed.pointer, CALLBACK).look()
     (breach,) = identity.compare(first, last)
     assert breach.rule == "H3" and "IMAPISyncProgressCallback gives a pointer before" in breach.message
-    again = Identity(Object(correct).pointer, CALLBACK).look()
+    other = Object(correct)  # it lives as long as its pointer is asked
+    again = Identity(other.pointer, CALLBACK).look()
     assert [b.rule for b in identity.compare(first, again)] == ["H2"]
 
 
