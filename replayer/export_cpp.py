@@ -56,7 +56,7 @@ def to_cpp(script: Script) -> str:
     }
     if script.kept_for("identity"):
         parts |= {
-            "LOOK": _asset("identity"),
+            "LOOK": _asset("identity") + "\n",
             "LOOKED": "    look(callback);\n",
             "LOOKAGAIN": "    look(callback);\n",
         }
