@@ -13,12 +13,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from recorder.calls import Event, Leave, Outcome
+from recorder.calls import Call, Event, Leave, Outcome
 from replayer.linear import ANY, Game, History, Look, Stuck, Verdict, lost, search
 from replayer.order import overlaps
+from replayer.target import Instance, Target
 from replayer.visible import Changing, changing, differences, merged, without
 
-__all__ = ["Judgement", "Player", "UnjudgedError", "answer_of", "judged"]
+__all__ = ["Calls", "Judgement", "Player", "UnjudgedError", "judged"]
 
 _MOST = 500  # calls of a run
 _LIKELY = 2  # orders that are played at first, those in which the calls ended and began
@@ -28,6 +29,23 @@ _NAMED = 3  # values that a message names
 
 class UnjudgedError(Exception):
     """Calls cannot be made one after the other; the message says why."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of one target, to be made one after the other.
+
+    `make` makes one and gives its outcome; `note` is called each time that a game begins.
+    """
+
+    target: Target
+    calls: Sequence[Call]
+    make: Callable[[Instance, Call], Outcome]
+    note: Callable[[], object] = lambda: None
+
+    def made(self, instance: Instance, number: int) -> Hashable:
+        """Make a call; what it answered."""
+        return _answer_of(self.make(instance, self.calls[number]))
 
 
 class Player(Protocol):
@@ -67,7 +85,7 @@ class _Steady:
         return _Steady((shown, inner), self.unanswered | other.unanswered)
 
 
-def answer_of(outcome: Outcome) -> Hashable:
+def _answer_of(outcome: Outcome) -> Hashable:
     """What of an outcome is the target's own."""
     return outcome.kind, outcome.value, outcome.outputs
 
@@ -80,7 +98,7 @@ def judged(events: Sequence[Event], shown: Hashable, player: Player) -> Judgemen
     if len(events) > 2 * _MOST:
         return Judgement("", last, f"gave up: there are more than {_MOST} calls")
     try:
-        return _judged(History.of(events, answer_of, shown), last, player)
+        return _judged(History.of(events, _answer_of, shown), last, player)
     except UnjudgedError as error:
         return Judgement("", last, str(error))
 

@@ -45,7 +45,7 @@ from replayer.guards import Guard, GuardedTexts
 from replayer.handles import Handles
 from replayer.holding import Holding
 from replayer.identity import Breach
-from replayer.judgement import judged
+from replayer.judgement import Calls, judged
 from replayer.late import LateEffects
 from replayer.native_threads import can_overlap, play_natively, plays_needed, stepping_here
 from replayer.occasions import occasions
@@ -411,12 +411,13 @@ class _Session:
             self._note(Phase.JUDGING + next(plays), max(len(outcomes) - 1, 0))
 
         events, held = self._telling(events), False
+        one_by_one = Calls(self.target, calls, make, note)
         if self.target.native:
-            with closing(NativeSequential(self.target, calls, make, note)) as sequential:
+            with closing(NativeSequential(one_by_one)) as sequential:
                 judgement = judged(events, shown, sequential)
             held = sequential.held
         else:
-            judgement = judged(events, shown, Sequential(self.target, calls, make, note))
+            judgement = judged(events, shown, Sequential(one_by_one))
         self.observations.clear()
         if judgement is not None:
             between = (turn.place for turn in turns if turn.call >= 0 and turn.place)

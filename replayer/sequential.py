@@ -12,12 +12,10 @@ import enum
 import functools
 from collections.abc import Callable, Hashable, Sequence
 
-from recorder.calls import Call, Outcome
 from replayer.cooperative import Sleep, in_force
-from replayer.judgement import answer_of
+from replayer.judgement import Calls
 from replayer.linear import Game, Look, Stuck
 from replayer.scheduler import LEFT, Scheduler, prepare
-from replayer.target import Instance, Target
 from replayer.visible import Changing, look_at
 
 __all__ = ["Sequential", "Way"]
@@ -38,19 +36,10 @@ class Way(enum.Enum):
 
 
 class Sequential:
-    """Plays these calls of one target.  `make` makes one; `note` is told each time that a game begins."""
+    """Plays calls of a Python target."""
 
-    def __init__(
-        self,
-        target: Target,
-        calls: Sequence[Call],
-        make: Callable[[Instance, Call], Outcome],
-        note: Callable[[], object] = lambda: None,
-    ):
-        self._target = target
+    def __init__(self, calls: Calls):
         self._calls = calls
-        self._make = make
-        self._note = note
         self._threads = False  # whether the target starts threads of its own
 
     @property
@@ -60,8 +49,8 @@ class Sequential:
 
     def begin(self, mask: tuple[Changing, Changing] = (None, None), way: Way = Way.EAGER) -> Game:
         """A game.  Raises TargetError if the target gives no instance."""
-        self._note()
-        return _Game(self._target, self._calls, self._make, mask, way, self._started)
+        self._calls.note()
+        return _Game(self._calls, mask, way, self._started)
 
     def _started(self) -> None:
         self._threads = True
@@ -96,33 +85,30 @@ class _Game:
 
     def __init__(
         self,
-        target: Target,
-        calls: Sequence[Call],
-        make: Callable[[Instance, Call], Outcome],
+        calls: Calls,
         mask: tuple[Changing, Changing],
         way: Way,
         started: Callable[[], object],
     ):
         self._calls = calls
-        self._make = make
         self._mask = mask
         self._way = way
         self._started = started
-        self._scheduler = (_Hurried if way is Way.HURRIED else Scheduler)(target.owns)
-        self._turns = {thread: _Turn() for thread in sorted({call.thread for call in calls})}
+        self._scheduler = (_Hurried if way is Way.HURRIED else Scheduler)(calls.target.owns)
+        self._turns = {thread: _Turn() for thread in sorted({call.thread for call in calls.calls})}
         self._answers: dict[int, Hashable] = {}
         programs = {thread: functools.partial(self._program, turn) for thread, turn in self._turns.items()}
         prepare(programs)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(in_force(target))
+            stack.enter_context(in_force(calls.target))
             stack.enter_context(self._scheduler.beside(programs))
-            self._instance = target.instance()
+            self._instance = calls.target.instance()
             stack.callback(self._release)
             self._settle()
             self._stack = stack.pop_all()
 
     def make(self, number: int) -> Hashable:
-        thread = self._calls[number].thread
+        thread = self._calls.calls[number].thread
         turn = self._turns[thread]
         turn.number = number
         self._scheduler.wake(turn)
@@ -157,9 +143,9 @@ class _Game:
                 self._scheduler.wait(turn)
             number, turn.number = turn.number, None
             before = self._scheduler.begin(number)
-            outcome = self._make(self._instance, self._calls[number])
+            answer = self._calls.made(self._instance, number)
             self._scheduler.end(before)
-            self._answers[number] = answer_of(outcome)
+            self._answers[number] = answer
             self._scheduler.wake(self)
 
     def _settle(self) -> None:

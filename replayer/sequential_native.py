@@ -10,11 +10,12 @@ import ctypes
 import queue
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 from recorder.calls import Call, Outcome
-from replayer.judgement import UnjudgedError, answer_of
+from replayer.judgement import Calls, UnjudgedError
 from replayer.linear import Game, Look
 from replayer.target import Instance, Target
 
@@ -32,25 +33,16 @@ def state_of(target: Target, instance: Instance) -> int | None:
 
 
 class NativeSequential:
-    """Plays these calls of one target, on one other thread.  `make` makes one; `note` is told of each game.
+    """Plays calls of a native target, on one other thread.
 
     `held`: a call has not come back, so that another process should play what comes next.
     """
 
     ways = ("one play", "another")
 
-    def __init__(
-        self,
-        target: Target,
-        calls: Sequence[Call],
-        make: Callable[[Instance, Call], Outcome],
-        note: Callable[[], object] = lambda: None,
-    ):
+    def __init__(self, calls: Calls):
         self.held = False
-        self._target = target
         self._calls = calls
-        self._make = make
-        self._note = note
         self._ends = time.monotonic() + _ALL_SECONDS
         self._work: queue.SimpleQueue[tuple[Instance, Call] | None] = queue.SimpleQueue()
         self._made: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
@@ -60,8 +52,8 @@ class NativeSequential:
         """A game.  Raises TargetError if the target gives no instance, UnjudgedError if this takes too long."""
         if time.monotonic() > self._ends:
             raise UnjudgedError(f"gave up after {_ALL_SECONDS:.0f} s")
-        self._note()
-        return _Game(self._target, self._calls, self._call)
+        self._calls.note()
+        return _Game(replace(self._calls, make=self._call))
 
     def close(self) -> None:
         """End the thread, if it can be ended."""
@@ -69,7 +61,7 @@ class NativeSequential:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            self._made.put(self._make(*work))
+            self._made.put(self._calls.make(*work))
 
     def _call(self, instance: Instance, call: Call) -> Outcome:
         if not self._thread.ident:
@@ -87,17 +79,15 @@ class NativeSequential:
 class _Game:
     doubtful = False
 
-    def __init__(self, target: Target, calls: Sequence[Call], make: Callable[[Instance, Call], Outcome]):
-        self._target = target
+    def __init__(self, calls: Calls):
         self._calls = calls
-        self._make = make
-        self._instance = target.instance()
+        self._instance = calls.target.instance()
 
     def make(self, number: int) -> Hashable:
-        return answer_of(self._make(self._instance, self._calls[number]))
+        return self._calls.made(self._instance, number)
 
     def look(self) -> Look:
-        return Look(state_of(self._target, self._instance))
+        return Look(state_of(self._calls.target, self._instance))
 
     end = look
 
