@@ -7,6 +7,7 @@ import fcntl
 import functools
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -44,7 +45,7 @@ class Terminal:
             stdout=self._descriptor,
             stderr=self._descriptor,
             env=_ENVIRONMENT,
-            preexec_fn=self._control,  # noqa: PLW1509 - two system calls, no lock
+            preexec_fn=self._control,  # noqa: PLW1509 - three system calls, no lock
         )
         return self._process
 
@@ -64,7 +65,11 @@ class Terminal:
         os.close(self._reader)
 
     def _control(self) -> None:
-        """Be the controlling terminal of a new process: it begins a session of its own."""
+        """Be the controlling terminal of a new process: it begins a session of its own and ends with that.
+
+        Whoever is started by nohup ignores that one hangs up, and so would what he starts.
+        """
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.setsid()
         fcntl.ioctl(self._descriptor, termios.TIOCSCTTY, 0)
 

@@ -222,9 +222,9 @@ static int call_text(void *context, const uint8_t *data, size_t size, int units,
     PyObject *text = ((counting *)context)->text, *decoded;
     if (text == Py_None) {
         if (units) return size % 2 == 0;
-        decoded = PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL);
-        Py_XDECREF(decoded);
-        return decoded != NULL;
+        if (!(decoded = PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, NULL))) return 0;
+        Py_DECREF(decoded);
+        return 1;
     }
     return taken(PyObject_CallFunction(text, "y#ii", (const char *)data, (Py_ssize_t)size, units, counts));
 }

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,35 @@ def test_each_call_of_qt_gives_a_reference_to_none_away() -> None:
     command = [sys.executable, "-c", NONE_IS_GIVEN_AWAY]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (int(done.stdout) >= 100) == (sys.version_info < (3, 12)), done.stdout
+
+
+LEFT_ALONE = """
+import os, signal
+from terminal import Terminal
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+terminal = Terminal()
+print(terminal.run("sleep", "600").pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_on_a_terminal_ends_with_the_host_that_was_killed() -> None:
+    host = subprocess.run([sys.executable, "-c", LEFT_ALONE], cwd=HOSTS, capture_output=True, check=False)
+    pid = int(host.stdout)
+    deadline = time.monotonic() + 20
+    while (alive := _runs(pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if alive:
+        os.kill(pid, 9)
+    assert not alive
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_no_host_is_longer_than_a_screen() -> None:
