@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 import pytest
@@ -40,7 +41,14 @@ from recorder.tally import tallied
 from recorder.trace import dump_trace, write_trace
 from recorder.trace_input import TraceInput
 
-compiled = pytest.mark.skipif(core_of("recorder").module is None, reason="the core is not compiled")
+_Test = TypeVar("_Test", bound=Callable[..., None])
+_HAS_CORE = pytest.mark.skipif(core_of("recorder").module is None, reason="the core is not compiled")
+
+
+def compiled(test: _Test) -> _Test:
+    """What needs the compiled core runs with the native tests, for which it is built."""
+    return pytest.mark.native(_HAS_CORE(test))  # type: ignore[no-any-return]
+
 
 OTHER = Interface(
     "IOther",
