@@ -60,7 +60,7 @@ def test_nobody_waits_for_the_disk_but_who_hands_it_over(
         thread = threading.Thread(target=file.append, args=(record,), daemon=True)
         thread.start()
         thread.join(10)
-        handed.append((thread.is_alive(), os.fstat(fd).st_size > len(record)))
+        handed.append((thread.is_alive(), os.fstat(fd).st_size >= len(record)))
 
     monkeypatch.setattr(os, "fsync", fsync)
     file.flush()
