@@ -69,7 +69,7 @@ def metadata(wheel: Path, name: str) -> str:
 
 def of_the_tree() -> set[str]:
     """What of the tree belongs into a wheel: modules, type markers, traces and what tells of them."""
-    suffixes = (".py", ".typed", ".tape", ".md", ".txt", ".c", ".h", ".css", ".js")
+    suffixes = (".py", ".typed", ".tape", ".md", ".txt", ".c", ".h", ".in", ".css", ".js")
     return {"synctape.py"} | {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
