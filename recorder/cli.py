@@ -169,7 +169,7 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
     from recorder import provider as providers
     from recorder.checking import check as check_trace
     from recorder.trace_input import TraceInput
-    from recorder.wording import calls_in_words, rules_in_words
+    from recorder.wording import recorded_in_words
 
     start = time.monotonic_ns()
     code = 0
@@ -195,8 +195,7 @@ def _record(provider: Provider, path: str, keywords: dict[str, Any], shown: str,
     elif not checked.calls:
         complain(f"provider {spec!r} made no call")
         code = code or 2
-    dropped = f", after {trace.dropped} files that were dropped" if trace.dropped else ""
-    click.echo(f"{shown}: {calls_in_words(checked)}{dropped} in {seconds:.3f} s; {rules_in_words(checked)}")
+    click.echo(recorded_in_words(shown, checked, trace.dropped, seconds))
     return code
 
 

@@ -13,7 +13,7 @@ from recorder.obligations import check_native
 from recorder.session_input import parts
 from recorder.survey import last_moment
 from recorder.trace_input import TraceInput
-from recorder.wording import calls_in_words, rule_lines, rules_in_words
+from recorder.wording import recorded_in_words, rule_lines
 
 __all__ = ["Report", "file_identity", "report"]
 
@@ -58,8 +58,7 @@ def report(
     elif not checked.calls and callback and not code:
         complaints.append(f"{provider} made no call")
         code = 1 if checked.fails else 2
-    dropped = f", after {trace.dropped} files that were dropped" if trace.dropped else ""
-    summary = f"{path}: {calls_in_words(checked)}{dropped} in {seconds:.3f} s; {rules_in_words(checked)}"
+    summary = recorded_in_words(path, checked, trace.dropped, seconds)
     notes = run.notes if run is not None else ()
     lines = (summary, *rule_lines(checked), *(f"  note: {note}" for note in notes))
     return Report(code or int(checked.fails), tuple(complaints), lines)

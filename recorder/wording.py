@@ -21,6 +21,12 @@ def rules_in_words(checked: Checked) -> str:
     return f"breaks {', '.join(broken)}" if broken else "no rule broken"
 
 
+def recorded_in_words(path: str, checked: Checked, dropped: int, seconds: float) -> str:
+    """`run.tape: 12 calls in 0.500 s; no rule broken`; `dropped` files of it are no longer there."""
+    after = f", after {dropped} file{' that was' if dropped == 1 else 's that were'} dropped" if dropped else ""
+    return f"{path}: {calls_in_words(checked)}{after} in {seconds:.3f} s; {rules_in_words(checked)}"
+
+
 def report_lines(checked: Checked) -> Iterator[str]:
     """The verdict, and what it is for."""
     yield f"{checked.path}: {'FAILED' if checked.fails else 'ok'}, {calls_in_words(checked)}, {checked.level}"

@@ -150,8 +150,8 @@ class TraceWriter:
 
     `sync` says when what was written is handed to the disk, for power loss: None leaves that to the system, a
     number is the seconds after which it is done again and again, and 0 does it for each event before the call
-    goes on.  `redact` takes the words out of all that gets into the
-    file (`recorder.redaction`).  `session` is what the file is one of several of.
+    goes on.  `redact` takes the words out of all that gets into the file (`recorder.redaction`).  `session` is
+    what the file is one of several of.
     """
 
     closed = True  # until it is open
