@@ -7,10 +7,12 @@ The shortest sequence that shows it:
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
 SCREEN = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - as long as the process
+atexit.register(SCREEN.close)
 
 
 class Host:
