@@ -32,17 +32,20 @@ _WIDTH = 100  # columns of a timeline that goes to no terminal
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="TRACE...", type=click.Path())
-@click.option("--json", "form", flag_value="json", help="One JSON object a line: header, calls, end.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: header, calls, end.")
 @click.option("--stats", is_flag=True, help="Counts, rates, gaps and slow answers instead of the calls.")
-@click.option("--timeline", "form", flag_value="timeline", help="When which thread called, instead of the calls.")
-@click.option("--text", "form", flag_value="text", help="The text form, which parses back into the same trace.")
+@click.option("--timeline", is_flag=True, help="When which thread called, instead of the calls.")
+@click.option("--text", is_flag=True, help="The text form, which parses back into the same trace.")
 @selection_options
-def show(paths: tuple[str, ...], form: str | None, stats: bool, *, selection: Selection) -> None:
+def show(paths: tuple[str, ...], *, selection: Selection, stats: bool, **forms: bool) -> None:
     """Print traces: a table of calls with times in seconds since the start, threads and answers.
 
     TRACE is a trace file, a file in text form, or a folder: all *.tape below it.  Of a damaged trace the sound
     part is shown, with a warning on stderr.  With --stats --json the statistics are one JSON object a trace.
     """
+    form, *others = [name.removeprefix("as_") for name, asked in forms.items() if asked] or ["table"]
+    if others:
+        raise click.UsageError(f"--{form} and --{others[0]} do not go together; take one of them")
     if stats and form in ("text", "timeline"):
         raise click.UsageError(f"--stats and --{form} do not go together; take --stats alone, or with --json")
     if selection and form == "text":
@@ -50,7 +53,7 @@ def show(paths: tuple[str, ...], form: str | None, stats: bool, *, selection: Se
     complaints = Complaints()
     with quiet_pipe():
         for number, trace in enumerate(traces_of(paths, complaints)):
-            if number and form in (None, "timeline"):
+            if number and form in ("table", "timeline"):
                 sys.stdout.write("\n")
             with complaints.caught(trace.path):
                 _show(trace, form, stats, selection)
@@ -60,7 +63,7 @@ def show(paths: tuple[str, ...], form: str | None, stats: bool, *, selection: Se
     sys.exit(2 if complaints.count else 0)
 
 
-def _show(trace: TraceInput, form: str | None, stats: bool, selection: Selection) -> None:
+def _show(trace: TraceInput, form: str, stats: bool, selection: Selection) -> None:
     from recorder.json_lines import as_json, json_lines
     from recorder.stats import statistics
     from recorder.summary import summary
@@ -68,6 +71,8 @@ def _show(trace: TraceInput, form: str | None, stats: bool, selection: Selection
     from recorder.table import table
     from recorder.timeline import timeline
 
+    with trace.source() as source:
+        selection.test(source.header.interface, source.threads)  # what it refuses is told first
     if stats and form == "json":
         write_lines([as_json({"path": trace.path, **statistics(trace, selection).as_json()})])
     elif form == "json":

@@ -98,6 +98,13 @@ def test_what_cannot_be_chosen_is_told(path: Path, asked: list[str], told: str) 
     assert result.exit_code == 2
     assert told in result.output
     assert "Traceback" not in result.output
+    assert not result.stdout
+
+
+@pytest.mark.parametrize("form", ["--json", "--stats", "--timeline"])
+def test_nothing_is_shown_of_what_cannot_be_chosen(path: Path, form: str) -> None:
+    result = show(path, form, "--method", "Progres")
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 def test_times_are_exact() -> None:

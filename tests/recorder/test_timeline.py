@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 import synctape
@@ -80,4 +81,12 @@ def test_the_command_shows_it_for_chosen_calls(tmp_path: Path) -> None:
     arguments = ["show", "--timeline", "--between", "9..11", str(tmp_path / "run.tape")]
     shown = CliRunner().invoke(synctape.main, arguments).stdout.splitlines()
     assert [line.split()[0] for line in shown[-3:-2]] == ["t1"]
-    assert CliRunner().invoke(synctape.main, ["show", "--timeline", "--stats", "x.tape"]).exit_code == 2
+
+
+@pytest.mark.parametrize("other", ["--stats", "--json", "--text"])
+def test_it_is_the_only_form_that_is_asked_for(tmp_path: Path, other: str) -> None:
+    write_trace(from_text(RUN), tmp_path / "run.tape")
+    result = CliRunner().invoke(synctape.main, ["show", "--timeline", other, str(tmp_path / "run.tape")])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert {"--timeline", other} <= set(result.stderr.split())
+    assert "do not go together" in result.stderr
