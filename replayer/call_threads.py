@@ -76,7 +76,10 @@ class _CallThread:
         self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self.real = threading.Thread(target=self._loop, name=f"synctape-{number}", daemon=True)
-        self.real.start()
+        try:
+            self.real.start()
+        except RuntimeError as error:  # no room for its stack
+            raise MemoryError(str(error)) from None
 
     def _loop(self) -> None:
         while (work := self._work.get()) is not None:

@@ -153,6 +153,15 @@ def test_ways_to_play(corpus: Path, options: list[str], where: str) -> None:
     assert replay("tapes", *options, where).exit_code == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is of Linux")
+def test_no_room_for_a_thread_is_told(corpus: Path) -> None:
+    path = save(corpus, "two", Trace.from_calls([Call("Progress", (None, 0, 1), thread=n) for n in range(2)]))
+    assert replay(path, "--memory", "64").exit_code == 0
+    result = replay(path, "--memory", "3")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "(memory limit of 3 MiB)" in result.stderr
+
+
 def test_in_process_is_this_process(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("replayer.isolation.Sandbox", lambda *_, **__: pytest.fail("a child was started"))
     assert replay("tapes", "--in-process").exit_code == 0
