@@ -38,7 +38,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -347,7 +347,6 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal
     gc.collect()
     gc.freeze()  # the workers' collectors then leave the shared pages alone
     spare: _Worker | None = None
-    ended: set[int] = set()  # the groups of workers
     for number in itertools.count():
         _drain(alarm.reader)  # of earlier deaths; what dies from here on rings again
         if spare is not None and os.waitpid(spare.pid, os.WNOHANG)[0]:  # whatever it was: a fresh one will tell
@@ -374,9 +373,7 @@ def _fork_workers(data: socket.socket, line: socket.socket, folder: str, journal
                 if isinstance(forked, _Place):
                     return forked
                 spare = forked
-        _bury_orphans(ended)
-        code = _attend(worker.pid, line, alarm)
-        ended.add(worker.pid)
+        code = _attend(worker, spare, line, alarm)
         if code is None:
             _leave(folder, spare)
         with contextlib.suppress(OSError):  # the parent has gone: hearing will tell
@@ -464,7 +461,7 @@ class _ChildAlarm:
         self._writer.close()
 
 
-def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
+def _attend(worker: _Worker, spare: _Worker | None, line: socket.socket, alarm: _ChildAlarm) -> int | None:
     """Do what the parent says until the worker has ended: its exit code, -n for signal n.
 
     None if the parent has gone; the worker then has, too.
@@ -474,6 +471,8 @@ def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
     poller = select.poll()
     poller.register(line, select.POLLIN)
     poller.register(alarm.reader, select.POLLIN)
+    pid, own = worker.pid, {each.pid for each in (worker, spare) if each is not None}
+    _bury_orphans(own)
     while True:
         ready = {descriptor for descriptor, _ in poller.poll()}
         if alarm.reader.fileno() in ready:
@@ -482,6 +481,7 @@ def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
             if ended:
                 _kill_group(pid)  # what the target has started
                 return os.waitstatus_to_exitcode(status)
+            _bury_orphans(own)
         if line.fileno() in ready:
             command = _hear(line)
             if command == STACK:
@@ -493,16 +493,13 @@ def _attend(pid: int, line: socket.socket, alarm: _ChildAlarm) -> int | None:
                 return None
 
 
-def _bury_orphans(groups: set[int]) -> None:
-    """Take the exit codes of what workers of these groups left to this process; groups without any are done."""
+def _bury_orphans(own: Container[int]) -> None:
+    """Take the exit codes of what workers left to this process, but not those of its `own` children."""
     if sys.platform == "win32":
         raise NotImplementedError
-    for group in list(groups):
-        try:
-            while os.waitpid(-group, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            groups.discard(group)
+    with contextlib.suppress(ChildProcessError):
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in own:
+            os.waitpid(dead.si_pid, 0)
 
 
 def _take_in_orphans() -> None:

@@ -173,6 +173,20 @@ def _leave_fork(journal: Journal) -> int:
     return pid
 
 
+def _leave_daemon(journal: Journal, file: str) -> None:
+    """Die and leave a fork in a session of its own, its number in a file."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        Path(file).write_text(str(os.getpid()))
+        os.write(writer, b"x")
+        signal.pause()
+    os.read(reader, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _return_twice(journal: Journal) -> str:
     if sys.platform == "win32":
         raise NotImplementedError

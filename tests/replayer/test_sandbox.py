@@ -253,6 +253,21 @@ def test_a_spare_stands_by_once_one_has_died() -> None:
 
 
 @linux
+def test_what_a_worker_left_behind_is_no_zombie_whenever_it_dies(tmp_path: Path) -> None:
+    """With an environment of its own, a sanitizer's, a sandbox takes in what workers leave."""
+    if sys.platform == "win32":
+        raise NotImplementedError
+    with sandbox(environment=jobs_environment) as box:
+        assert box.request(["leave_daemon", str(tmp_path / "pid")]).detail == "SIGKILL"
+        worker, template = box.request(["pids"])  # the next one is at work
+        daemon = int((tmp_path / "pid").read_text())
+        assert {daemon, worker} <= set(children(template))
+        os.kill(daemon, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{daemon}").exists())
+        assert box.request(["pids"]) == [worker, template]
+
+
+@linux
 def test_a_spare_that_does_not_last_is_no_matter() -> None:
     if sys.platform == "win32":
         raise NotImplementedError
