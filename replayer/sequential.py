@@ -41,6 +41,7 @@ class Sequential:
     def __init__(self, calls: Calls):
         self._calls = calls
         self._threads = False  # whether the target starts threads of its own
+        self._last: object = None  # so that no object has the address of the one before
 
     @property
     def ways(self) -> Sequence[Way]:
@@ -50,7 +51,9 @@ class Sequential:
     def begin(self, mask: tuple[Changing, Changing] = (None, None), way: Way = Way.EAGER) -> Game:
         """A game.  Raises TargetError if the target gives no instance."""
         self._calls.note()
-        return _Game(self._calls, mask, way, self._started)
+        game = _Game(self._calls, mask, way, self._started)
+        game.before, self._last = self._last, game.played
+        return game
 
     def _started(self) -> None:
         self._threads = True
@@ -82,6 +85,7 @@ class _Turn:
 
 class _Game:
     doubtful = False
+    before: object = None  # is not given up as long as this one is played
 
     def __init__(
         self,
@@ -106,6 +110,10 @@ class _Game:
             stack.callback(self._release)
             self._settle()
             self._stack = stack.pop_all()
+
+    @property
+    def played(self) -> object:
+        return self._instance.object
 
     def make(self, number: int) -> Hashable:
         thread = self._calls.calls[number].thread

@@ -403,6 +403,30 @@ def test_correct_hosts_are_left_alone(host: Callable[[], Any], times: int) -> No
         assert not run.unjudged
 
 
+def test_no_play_has_the_address_of_the_one_before() -> None:
+    """What a host keeps of addresses would look as if it were the same each time."""
+
+    class Host(QuietHost):
+        addresses: list[int] = []  # noqa: RUF012 - all instances'
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.count = 0
+            self.address = id(self)
+            self.addresses.append(self.address)
+
+        def Progress(self, text: str | None, index: int, maximum: int) -> int:
+            with self.lock:
+                self.count += 1
+            return 0
+
+    for step in range(1, 4):
+        Host.addresses.clear()
+        assert findings(played(Host, on(0, REPORT, step), on(1, REPORT))) == []
+        assert len(Host.addresses) > 2  # the run itself, and plays to judge it by
+        assert all(one != other for one, other in itertools.pairwise(Host.addresses[1:]))
+
+
 def test_where_calls_need_each_other_it_says_that_it_cannot_judge() -> None:
     run = played(Meets, on(0, REPORT), on(1, REPORT))
     assert findings(run) == []
