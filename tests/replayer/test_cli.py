@@ -153,7 +153,7 @@ def test_ways_to_play(corpus: Path, options: list[str], where: str) -> None:
     assert replay("tapes", *options, where).exit_code == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit is of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space")
 def test_no_room_for_a_thread_is_told(corpus: Path) -> None:
     path = save(corpus, "two", Trace.from_calls([Call("Progress", (None, 0, 1), thread=n) for n in range(2)]))
     assert replay(path, "--memory", "64").exit_code == 0
