@@ -71,8 +71,9 @@ def _show(trace: TraceInput, form: str, stats: bool, selection: Selection) -> No
     from recorder.table import table
     from recorder.timeline import timeline
 
-    with trace.source() as source:
-        selection.test(source.header.interface, source.threads)  # what it refuses is told first
+    if selection:
+        with trace.source() as source:
+            selection.test(source.header.interface, source.threads)  # what it refuses is told first
     if stats and form == "json":
         write_lines([as_json({"path": trace.path, **statistics(trace, selection).as_json()})])
     elif form == "json":
